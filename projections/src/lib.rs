@@ -1,0 +1,19 @@
+//! The meaning of Gemini-Pool's events.
+//!
+//! Everything here is a pure fold: recorded events in, state out. It owns what
+//! an event *is* and what it *means*; it refuses IO, clocks, randomness and
+//! async. Its one invariant: **the same events give the same state**, for every
+//! prefix and on every machine, so the log alone explains the pool.
+
+pub mod access;
+pub mod event;
+pub mod id;
+pub mod keys;
+pub mod requests;
+pub mod usage;
+
+mod state;
+
+pub use event::{Class, Event, Recorded};
+pub use id::{ClientId, Digest, Fingerprint, KeyId, Millis, RequestId, Seq};
+pub use state::State;

@@ -1,0 +1,48 @@
+//! The whole state: every projection, folded together.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::Access,
+    event::Recorded,
+    id::{Millis, Seq},
+    keys::Keys,
+    requests::Requests,
+    usage::Usage,
+};
+
+/// What the log says, up to and including `seq`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The last event folded in; 0 before the first.
+    pub seq: Seq,
+    /// When it was recorded.
+    pub at: Millis,
+    /// Keys, projects and gates.
+    pub keys: Keys,
+    /// Clients.
+    pub access: Access,
+    /// Counters.
+    pub usage: Usage,
+    /// The latest requests.
+    pub requests: Requests,
+}
+
+impl State {
+    /// Folds one event in. Total: whatever the sequence, it neither fails nor panics.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        self.keys.apply(recorded);
+        self.access.apply(recorded);
+        self.usage.apply(recorded);
+        self.requests.apply(recorded);
+        self.seq = recorded.seq;
+        self.at = recorded.at;
+    }
+
+    /// Folds many events into the empty state.
+    pub fn replay<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Self {
+        let mut state = Self::default();
+        events.into_iter().for_each(|recorded| state.apply(recorded));
+        state
+    }
+}

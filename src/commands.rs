@@ -1,0 +1,323 @@
+//! The command line's work, on a running or a stopped pool.
+//!
+//! Whoever has the log decides: if it can be opened here, the pool is stopped and
+//! the command works on it directly; if another process has it, the command asks
+//! that one over its admin API, with a token signed by the secret that both read.
+//! Keys come from standard input or a file, never from arguments, which others
+//! on the machine can read.
+
+mod remote;
+
+use std::{
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, Subcommand};
+use http::Method;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use self::remote::Remote;
+use crate::{
+    admin,
+    config::{Config, read::split_keys},
+    journal,
+    ledger::clock::Clock,
+    pool::{self, Pool},
+};
+
+/// Events fetched at once.
+const PAGE: u64 = 1_000;
+
+/// Upstream keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Add keys, read from standard input or a file: one a line, or separated by commas, or a JSON array
+    Add {
+        /// Read them from this file
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// The Google project that all of them belong to
+        #[arg(long)]
+        project: Option<String>,
+    },
+    /// List keys, without their secrets
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove keys and destroy their secrets
+    Remove(Ids),
+    /// Use keys again
+    Enable(Ids),
+    /// Stop using keys
+    Disable(Ids),
+    /// Forgive keys: what holds them back is opened
+    Reset(Ids),
+}
+
+/// Which keys.
+#[derive(Debug, Args)]
+pub struct Ids {
+    /// Their numbers, as `keys list` shows them
+    #[arg(required = true)]
+    ids: Vec<u32>,
+}
+
+/// The log.
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Print events, oldest first
+    List {
+        /// As JSON, one event a line
+        #[arg(long)]
+        json: bool,
+        /// Begin after this event
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// How many at most
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pool does not open.
+    #[error(transparent)]
+    Pool(#[from] pool::Error),
+    /// A server has the log, and it cannot be asked.
+    #[error("a running gemini-pool has this data directory, but it cannot be asked: {0}")]
+    Remote(String),
+    /// What the running server said.
+    #[error("{0}")]
+    Answer(String),
+    /// Keys to add.
+    #[error("cannot read the keys")]
+    Input(#[source] io::Error),
+    /// Nothing given.
+    #[error("no keys were given: pipe them in (`gemini-pool keys add < keys.txt`) or name a --file")]
+    NoKeys,
+    /// The list makes no sense.
+    #[error("the keys must be a JSON array of texts, or separated by lines, spaces or commas")]
+    BadList,
+    /// The terminal.
+    #[error("cannot print")]
+    Output(#[from] io::Error),
+}
+
+/// A stopped pool, opened here, or a running one: both answer the same admin API.
+enum Target {
+    Here(Arc<Pool>),
+    There(Remote),
+}
+
+impl Target {
+    async fn open(config: &Config) -> Result<Self, Error> {
+        match Pool::open(config, Clock::system()).await {
+            Ok(pool) => {
+                if let Some(password) = &pool.made_password {
+                    let text = password.expose_secret();
+                    eprintln!("An administrator's password was made; this is the only time it is shown: {text}");
+                }
+                Ok(Self::Here(Arc::new(pool)))
+            }
+            Err(pool::Error::Journal(journal::Error::InUse { .. })) => Remote::connect(config).map(Self::There),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn call(&self, verb: Method, path: &str, body: Option<Value>) -> Result<Value, Error> {
+        let (status, answer) = match self {
+            Self::There(remote) => remote.call(verb, path, body).await?,
+            Self::Here(pool) => admin::call(Arc::clone(pool), verb, path, body).await,
+        };
+        if (200..300).contains(&status) {
+            return serde_json::from_slice(&answer).map_err(|_| Error::Answer("the answer is no JSON".to_owned()));
+        }
+        let told = serde_json::from_slice::<Value>(&answer).ok();
+        let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+        Err(Error::Answer(told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned)))
+    }
+
+    async fn close(self) {
+        if let Self::Here(pool) = self
+            && let Some(pool) = Arc::into_inner(pool)
+        {
+            pool.close().await;
+        }
+    }
+}
+
+/// Carries out `gemini-pool keys …`.
+///
+/// # Errors
+/// [`Error`].
+pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
+    // What is wrong with the input is told before anything is opened.
+    let given = match &command {
+        KeysCommand::Add { file, .. } => read_keys(file.as_deref())?,
+        _ => Vec::new(),
+    };
+    let target = Target::open(config).await?;
+    let done = on_keys(command, given, &target).await;
+    target.close().await;
+    done
+}
+
+async fn on_keys(command: KeysCommand, given: Vec<String>, target: &Target) -> Result<(), Error> {
+    match command {
+        KeysCommand::Add { project, .. } => {
+            let body = json!({"keys": given, "project": project});
+            let answer = target.call(Method::POST, "/keys/bulk_add", Some(body)).await?;
+            let results = answer.get("results").and_then(Value::as_array).cloned().unwrap_or_default();
+            let count = |word| results.iter().filter(|result| result.get("result") == Some(&json!(word))).count();
+            say(&format!("{} added, {} there already, {} invalid", count("added"), count("duplicate"), count("invalid")))
+        }
+        KeysCommand::List { json } => {
+            let answer = target.call(Method::GET, "/keys", None).await?;
+            if json { say(&format!("{answer:#}")) } else { say(&table(&answer)) }
+        }
+        KeysCommand::Remove(Ids { ids }) => {
+            target.call(Method::POST, "/keys/bulk_delete", Some(json!({"ids": ids}))).await?;
+            say(&format!("{} removed", ids.len()))
+        }
+        KeysCommand::Reset(Ids { ids }) => {
+            target.call(Method::POST, "/keys/bulk_reset", Some(json!({"ids": ids}))).await?;
+            say(&format!("{} reset", ids.len()))
+        }
+        KeysCommand::Enable(Ids { ids }) => switch(target, &ids, true).await,
+        KeysCommand::Disable(Ids { ids }) => switch(target, &ids, false).await,
+    }
+}
+
+async fn switch(target: &Target, ids: &[u32], enabled: bool) -> Result<(), Error> {
+    for id in ids {
+        target.call(Method::PATCH, &format!("/keys/{id}"), Some(json!({"enabled": enabled}))).await?;
+    }
+    say(&format!("{} {}", ids.len(), if enabled { "enabled" } else { "disabled" }))
+}
+
+/// Carries out `gemini-pool events …`.
+///
+/// # Errors
+/// [`Error`].
+pub async fn events(command: EventsCommand, config: &Config) -> Result<(), Error> {
+    let EventsCommand::List { json, mut after, limit } = command;
+    let target = Target::open(config).await?;
+    let mut left = limit.unwrap_or(u64::MAX);
+    let done = loop {
+        let page = left.min(PAGE);
+        if page == 0 {
+            break Ok(());
+        }
+        let answer = match target.call(Method::GET, &format!("/events?after={after}&limit={page}"), None).await {
+            Ok(answer) => answer,
+            Err(error) => break Err(error),
+        };
+        let events = answer.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
+        if events.is_empty() {
+            break Ok(());
+        }
+        left -= events.len() as u64;
+        after = answer.get("next").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        if let Err(error) = events.iter().try_for_each(|event| say(&if json { event.to_string() } else { line(event) })) {
+            break Err(error);
+        }
+    };
+    target.close().await;
+    done
+}
+
+/// Prints every setting.
+///
+/// # Errors
+/// [`Error::Output`].
+pub fn show_config(config: &Config, json: bool) -> Result<(), Error> {
+    if json {
+        return say(&format!("{:#}", json!(config.shown)));
+    }
+    let width = config.shown.iter().map(|shown| shown.name.len()).max().unwrap_or_default();
+    let lines = config.shown.iter().map(|shown| {
+        let value = if shown.value.is_empty() { "-" } else { &shown.value };
+        format!("{:width$}  {:11}  {value}", shown.name, shown.origin)
+    });
+    say(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn say(text: &str) -> Result<(), Error> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        // Whoever reads has seen enough (`| head`).
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => Ok(said?),
+    }
+}
+
+fn read_keys(file: Option<&Path>) -> Result<Vec<String>, Error> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path),
+        None if io::stdin().is_terminal() => return Err(Error::NoKeys),
+        None => {
+            let mut text = String::new();
+            io::stdin().read_to_string(&mut text).map(|_| text)
+        }
+    }
+    .map_err(Error::Input)?;
+    let keys = split_keys(&text).ok_or(Error::BadList)?;
+    if keys.is_empty() { Err(Error::NoKeys) } else { Ok(keys) }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// One key a line, with what stands in its way.
+fn table(answer: &Value) -> String {
+    let keys = answer.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
+    if keys.is_empty() {
+        return "No keys yet. Add some: gemini-pool keys add < keys.txt".to_owned();
+    }
+    let mut rows = vec![["ID", "STATE", "KEY", "PROJECT", "LABEL", "CLOSED FOR"].map(str::to_owned).to_vec()];
+    for key in &keys {
+        let gates = key.get("gates").and_then(Value::as_array).cloned().unwrap_or_default();
+        let gates = gates.iter().map(|gate| {
+            let what = gate.get("model").and_then(Value::as_str).unwrap_or("everything");
+            let until = gate.get("until").and_then(Value::as_str).map(|until| format!(" until {until}"));
+            format!("{what}: {}{}", text(gate, "cause"), until.unwrap_or_default())
+        });
+        rows.push(vec![
+            number(key, "id").to_string(),
+            text(key, "state").to_owned(),
+            format!("…{}", text(key, "tail")),
+            text(key, "project").to_owned(),
+            text(key, "label").to_owned(),
+            gates.collect::<Vec<_>>().join("; "),
+        ]);
+    }
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn line(event: &Value) -> String {
+    let mut fields = event.get("event").cloned().unwrap_or_default();
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove("type");
+    }
+    format!("{:>8}  {}  {:16}  {fields}", number(event, "seq"), text(event, "at"), text(event, "type"))
+}

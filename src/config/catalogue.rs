@@ -1,0 +1,114 @@
+//! Every setting there is: name, default, and a sentence for people.
+//!
+//! `.env.example` and `gemini-pool config` are made from this table, and a test
+//! holds them to it.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The variable's name.
+    pub name: &'static str,
+    /// What is in force when nobody says otherwise; empty: see the help.
+    pub default: &'static str,
+    /// Its value is not to be shown, and `NAME_FILE` may name a file that holds it.
+    pub secret: bool,
+    /// What it does, in a sentence or two.
+    pub help: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, default, secret: false, help }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: "", secret: true, help }
+}
+
+/// All of them, in the order people look for them.
+pub const SETTINGS: &[Setting] = &[
+    secret(
+        "GEMINI_API_KEYS",
+        "Upstream Gemini API keys to add at start: a JSON array, or separated by commas, spaces or lines. \
+         A key that was removed through the program stays removed.",
+    ),
+    secret(
+        "ALLOWED_API_KEYS",
+        "Access keys that apps may use, written like GEMINI_API_KEYS. One that is no longer named here loses \
+         its access at the next start. None at all: see ALLOW_ANONYMOUS.",
+    ),
+    setting("PORT", "8000", "Port to listen on; 0 takes a free one."),
+    setting(
+        "HOST",
+        "",
+        "Address to listen on. Default: 0.0.0.0 when apps need an access key, 127.0.0.1 when they do not.",
+    ),
+    setting(
+        "ALLOW_ANONYMOUS",
+        "false",
+        "true: without any access key configured, everybody who can reach the port may use the pool. \
+         false: without any, the pool listens on this machine only.",
+    ),
+    setting(
+        "PUBLIC_URL",
+        "",
+        "The pool's address as apps see it, such as https://gemini.example.org, for upload addresses in \
+         answers. Default: the Host that the request names.",
+    ),
+    setting("DATABASE_URL", "fjall:./data", "Where the log is: fjall:FOLDER, or memory: for none that stays."),
+    setting(
+        "DATA_DIR",
+        "",
+        "Folder for generated secrets and the running server's address. Default: the folder of DATABASE_URL, \
+         or ./data.",
+    ),
+    setting("ADMIN_USERNAME", "admin", "Name of the administrator."),
+    secret("ADMIN_PASSWORD", "Password of the administrator. Default: one is made, and printed once."),
+    secret(
+        "SECRET_KEY",
+        "Signs administrators' access tokens; at least 16 characters. Default: made and kept in DATA_DIR/secret.key.",
+    ),
+    secret(
+        "MASTER_KEY",
+        "Seals the upstream keys on disk; at least 16 characters. Default: made and kept in DATA_DIR/master.key. \
+         Without it the sealed keys cannot be opened again.",
+    ),
+    setting("ACCESS_TOKEN_EXPIRE_MINUTES", "30", "How long an administrator's access token is good, in minutes."),
+    setting("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com", "The upstream API."),
+    setting(
+        "MAX_FAILURES_PER_KEY",
+        "3",
+        "Server errors or timeouts in a row after which a key rests for a while, if other keys do well.",
+    ),
+    setting("MAX_ATTEMPTS", "3", "Upstream tries per request at most, 1 to 10."),
+    setting("STRATEGY", "least-loaded", "How to choose among usable keys: least-loaded or round-robin."),
+    setting(
+        "REQUEST_TIMEOUT",
+        "600",
+        "Seconds to the first byte of an answer, all tries together. Long thinking is normal: Google allows 10 minutes.",
+    ),
+    setting("STREAM_IDLE_TIMEOUT", "300", "Seconds that an answer may pause in the middle."),
+    setting(
+        "MAX_BODY_BYTES",
+        "104857600",
+        "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries.",
+    ),
+    setting("BODY_MEMORY_BYTES", "536870912", "Memory for request bodies of all requests together, in bytes."),
+    setting("SHUTDOWN_TIMEOUT", "30", "Seconds that running requests get to end when the server stops."),
+    setting(
+        "LOG_FAILURE",
+        "continue",
+        "When the log cannot be written: continue serving (what is not recorded is counted), or refuse.",
+    ),
+    setting(
+        "KEY_RECHECK_INTERVAL",
+        "3600",
+        "Seconds between checks of failed keys. Accepted for compatibility: this version does not check by itself yet; \
+         `gemini-pool keys reset` brings a key back.",
+    ),
+    setting(
+        "LOG_RETENTION_DAYS",
+        "30",
+        "Days that traffic stays in the log. Accepted for compatibility: this version keeps everything.",
+    ),
+    setting("DEBUG", "false", "true: more in the program's own log."),
+];

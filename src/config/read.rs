@@ -1,0 +1,372 @@
+//! From text to settings, purely: sources in, `Config` or every mistake out.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use projections::event::Strategy;
+use secrecy::SecretString;
+
+use super::{Config, Database, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
+
+/// Where values come from, later ones winning.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file `.env`.
+    pub dot_env: BTreeMap<String, String>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+    /// The command line, by setting.
+    pub flags: BTreeMap<&'static str, String>,
+}
+
+/// Settings of the design that this version does not have, and must not seem to have.
+const NOT_YET: &[&str] = &["OUTBOUND_PROXY", "TRUSTED_PROXIES", "LOG_BODIES", "QUEUE_TIMEOUT"];
+/// Settings that are taken without an effect, because existing files have them.
+const NO_EFFECT_YET: &[&str] = &["KEY_RECHECK_INTERVAL", "LOG_RETENTION_DAYS"];
+
+/// Reads and checks every setting.
+///
+/// # Errors
+/// [`Mistakes`]: all that are wrong, at once.
+pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>) -> Result<Config, Mistakes> {
+    let mut reader = Reader { sources, read_file, mistakes: Vec::new(), shown: Vec::new(), warnings: Vec::new() };
+    reader.refuse_unknown();
+    let database = reader.get("DATABASE_URL", "fjall:FOLDER or memory:", database).unwrap_or(Database::Memory);
+    let beside = match &database {
+        Database::Fjall(folder) => folder.clone(),
+        Database::Memory => PathBuf::from("./data"),
+    };
+    let config = Config {
+        gemini_api_keys: reader.list("GEMINI_API_KEYS"),
+        allowed_api_keys: reader.list("ALLOWED_API_KEYS"),
+        port: reader.number("PORT", 0, u16::MAX),
+        host: reader.optional("HOST", "an IP address such as 127.0.0.1 or ::", |text| text.parse().ok()),
+        allow_anonymous: reader.flag("ALLOW_ANONYMOUS"),
+        public_url: reader.optional("PUBLIC_URL", URL, url),
+        data_dir: reader.optional("DATA_DIR", "a folder", |text| Some(PathBuf::from(text))).unwrap_or(beside),
+        database,
+        admin_username: reader
+            .get("ADMIN_USERNAME", "a name of 1 to 64 characters", |text| {
+                (1..=64).contains(&text.chars().count()).then(|| text.to_owned())
+            })
+            .unwrap_or_default(),
+        admin_password: reader.secret("ADMIN_PASSWORD", 8),
+        secret_key: reader.secret("SECRET_KEY", 16),
+        master_key: reader.secret("MASTER_KEY", 16),
+        access_token_lifetime: Duration::from_secs(60 * reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 1, 525_600)),
+        gemini_base_url: reader.get("GEMINI_BASE_URL", URL, url).unwrap_or_default(),
+        max_failures_per_key: reader.number("MAX_FAILURES_PER_KEY", 1, 1_000_000),
+        max_attempts: reader.number("MAX_ATTEMPTS", 1, 10),
+        strategy: reader.get("STRATEGY", "least-loaded or round-robin", strategy).unwrap_or_default(),
+        request_timeout: reader.seconds("REQUEST_TIMEOUT", 1),
+        stream_idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT", 1),
+        max_body_bytes: reader.number("MAX_BODY_BYTES", 1_024, 1 << 32),
+        body_memory_bytes: reader.number("BODY_MEMORY_BYTES", 1_024, 1 << 40),
+        shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT", 0),
+        log_failure: reader
+            .get("LOG_FAILURE", "continue or refuse", |text| match text {
+                "continue" => Some(LogFailure::Continue),
+                "refuse" => Some(LogFailure::Refuse),
+                _ => None,
+            })
+            .unwrap_or(LogFailure::Continue),
+        debug: {
+            reader.number::<u64>("KEY_RECHECK_INTERVAL", 1, 31_536_000);
+            reader.number::<u64>("LOG_RETENTION_DAYS", 0, 36_500);
+            reader.flag("DEBUG")
+        },
+        shown: Vec::new(),
+        warnings: Vec::new(),
+    };
+    if config.body_memory_bytes < config.max_body_bytes {
+        reader.mistake("BODY_MEMORY_BYTES", "at least MAX_BODY_BYTES, or no such body could ever be taken");
+    }
+    if !reader.mistakes.is_empty() {
+        return Err(Mistakes(reader.mistakes));
+    }
+    let order = |name| SETTINGS.iter().position(|setting: &Setting| setting.name == name);
+    reader.shown.sort_by_key(|shown| order(shown.name));
+    Ok(Config { shown: reader.shown, warnings: reader.warnings, ..config })
+}
+
+const URL: &str = "an address that begins with http:// or https://";
+
+fn url(text: &str) -> Option<String> {
+    let uri: http::Uri = text.parse().ok()?;
+    let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
+    (plain && uri.authority().is_some_and(|authority| !authority.as_str().contains('@')))
+        .then(|| text.trim_end_matches('/').to_owned())
+}
+
+fn database(text: &str) -> Option<Database> {
+    match text.split_once(':')? {
+        ("memory", "" | "//") => Some(Database::Memory),
+        ("fjall", folder) => {
+            let folder = folder.strip_prefix("//").unwrap_or(folder);
+            (!folder.is_empty()).then(|| Database::Fjall(PathBuf::from(folder)))
+        }
+        _ => None,
+    }
+}
+
+fn strategy(text: &str) -> Option<Strategy> {
+    match text {
+        "least-loaded" => Some(Strategy::LeastLoaded),
+        "round-robin" => Some(Strategy::RoundRobin),
+        _ => None,
+    }
+}
+
+/// Splits a list of keys: a JSON array of texts, or separated by commas, semicolons or white space.
+pub(crate) fn split_keys(text: &str) -> Option<Vec<String>> {
+    let text = text.trim();
+    if text.starts_with('[') {
+        return serde_json::from_str::<Vec<String>>(text)
+            .ok()
+            .map(|keys| keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect());
+    }
+    let keys = text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').map(|key| key.trim_matches(['"', '\'']));
+    Some(keys.filter(|key| !key.is_empty()).map(str::to_owned).collect())
+}
+
+struct Reader<'a> {
+    sources: &'a Sources,
+    read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+    mistakes: Vec<Mistake>,
+    shown: Vec<Shown>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn mistake(&mut self, name: &str, wants: impl Display) {
+        self.mistakes.push(Mistake { name: name.to_owned(), wants: wants.to_string() });
+    }
+
+    /// A name in `.env` that is nearly ours is a slip of the pen; any other belongs to somebody else.
+    fn refuse_unknown(&mut self) {
+        for name in self.sources.dot_env.keys() {
+            let base = name.strip_suffix("_FILE").unwrap_or(name);
+            if SETTINGS.iter().any(|setting| setting.name == base) || NOT_YET.contains(&base) {
+                continue;
+            }
+            let near = SETTINGS.iter().find(|setting| strsim::damerau_levenshtein(setting.name, base) <= 2);
+            match near {
+                Some(setting) => self.mistake(name, format_args!("is no setting; did you mean {}?", setting.name)),
+                None => self.warnings.push(format!("{name} in .env is no setting of this program")),
+            }
+        }
+        for name in NOT_YET {
+            let set = |values: &BTreeMap<String, String>| values.get(*name).is_some_and(|value| !value.is_empty());
+            if set(&self.sources.dot_env) || set(&self.sources.environment) {
+                self.mistake(name, "is not supported by this version; remove it");
+            }
+        }
+        for name in NO_EFFECT_YET {
+            if self.sources.dot_env.contains_key(*name) || self.sources.environment.contains_key(*name) {
+                self.warnings.push(format!("{name} is set, and has no effect in this version"));
+            }
+        }
+    }
+
+    fn setting(name: &'static str) -> Setting {
+        let found = SETTINGS.iter().find(|setting| setting.name == name);
+        found.copied().unwrap_or(Setting { name, default: "", secret: true, help: "" })
+    }
+
+    /// The value in force, and where it came from; an empty one counts as not given.
+    fn raw(&mut self, name: &'static str) -> (String, Origin) {
+        let setting = Self::setting(name);
+        if let Some(value) = self.sources.flags.get(name) {
+            return (value.clone(), Origin::Flag);
+        }
+        let file = format!("{name}_FILE");
+        let sources = [(&self.sources.environment, Origin::Environment), (&self.sources.dot_env, Origin::DotEnv)];
+        for (values, origin) in sources {
+            if let Some(value) = values.get(name).filter(|value| !value.trim().is_empty()) {
+                return (value.trim().to_owned(), origin);
+            }
+            if let Some(path) = values.get(&file).filter(|_| setting.secret) {
+                match (self.read_file)(Path::new(path)) {
+                    Ok(text) => return (text.trim().to_owned(), Origin::File),
+                    Err(error) => self.mistake(&file, format_args!("a file that can be read: {path}: {error}")),
+                }
+            }
+        }
+        (setting.default.to_owned(), Origin::Default)
+    }
+
+    fn show(&mut self, name: &'static str, value: String, origin: Origin) {
+        self.shown.push(Shown { name, value, origin });
+    }
+
+    fn optional<T>(&mut self, name: &'static str, wants: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let (text, origin) = self.raw(name);
+        self.show(name, text.clone(), origin);
+        if text.is_empty() {
+            return None;
+        }
+        let value = read(&text);
+        if value.is_none() {
+            self.mistake(name, format_args!("wants {wants}, not `{}`", text.escape_debug()));
+        }
+        value
+    }
+
+    fn get<T>(&mut self, name: &'static str, wants: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.optional(name, wants, read)
+    }
+
+    fn number<T: FromStr + PartialOrd + Display + Copy + Default>(
+        &mut self,
+        name: &'static str,
+        least: T,
+        most: T,
+    ) -> T {
+        let wants = format!("a whole number from {least} to {most}");
+        let read = |text: &str| text.parse::<T>().ok().filter(|value| *value >= least && *value <= most);
+        self.get(name, &wants, read).unwrap_or_default()
+    }
+
+    fn seconds(&mut self, name: &'static str, least: u64) -> Duration {
+        Duration::from_secs(self.number(name, least, 86_400))
+    }
+
+    fn flag(&mut self, name: &'static str) -> bool {
+        let read = |text: &str| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => None,
+        };
+        self.get(name, "true or false", read).unwrap_or_default()
+    }
+
+    fn secret(&mut self, name: &'static str, least: usize) -> Option<SecretString> {
+        let (text, origin) = self.raw(name);
+        self.show(name, if text.is_empty() { String::new() } else { "(set)".to_owned() }, origin);
+        if !text.is_empty() && text.chars().count() < least {
+            self.mistake(name, format_args!("wants at least {least} characters"));
+        }
+        (!text.is_empty()).then(|| SecretString::from(text))
+    }
+
+    fn list(&mut self, name: &'static str) -> Vec<SecretString> {
+        let (text, origin) = self.raw(name);
+        let keys = split_keys(&text).unwrap_or_else(|| {
+            self.mistake(name, "wants a JSON array of texts, or keys separated by commas, spaces or lines");
+            Vec::new()
+        });
+        let sendable = |key: &String| key.len() <= 512 && key.bytes().all(|byte| byte.is_ascii_graphic());
+        for (place, _) in keys.iter().enumerate().filter(|(_, key)| !sendable(key)) {
+            let wants = format!("entry {} holds characters that no key has, or is over 512 long", place + 1);
+            self.mistake(name, wants);
+        }
+        let count = keys.len();
+        self.show(name, if count == 0 { String::new() } else { format!("({count} set)") }, origin);
+        keys.into_iter().map(SecretString::from).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Sources {
+        let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Sources { environment, ..Sources::default() }
+    }
+
+    fn read(sources: &Sources) -> Result<Config, Mistakes> {
+        parse(sources, &|_| Err(io::Error::from(io::ErrorKind::NotFound)))
+    }
+
+    #[test]
+    fn nothing_said_is_a_good_configuration() {
+        let config = read(&Sources::default()).unwrap();
+        assert_eq!(config.port, 8000);
+        assert_eq!(config.request_timeout, Duration::from_secs(600));
+        assert_eq!(config.database, Database::Fjall("./data".into()));
+        assert_eq!(config.data_dir, PathBuf::from("./data"));
+        assert_eq!(config.host, None);
+        assert!(!config.allow_anonymous);
+        assert_eq!(config.shown.len(), SETTINGS.len());
+        assert!(config.shown.iter().all(|shown| shown.origin == Origin::Default));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let mistakes = read(&env(&[
+            ("PORT", "80000"),
+            ("HOST", "localhost"),
+            ("DATABASE_URL", "postgres://db"),
+            ("STRATEGY", "random"),
+            ("MAX_ATTEMPTS", "0"),
+            ("REQUEST_TIMEOUT", "soon"),
+            ("DEBUG", "maybe"),
+            ("GEMINI_BASE_URL", "generativelanguage.googleapis.com"),
+            ("SECRET_KEY", "short"),
+            ("GEMINI_API_KEYS", "[1, 2]"),
+            ("LOG_FAILURE", "ignore"),
+            ("OUTBOUND_PROXY", "http://proxy"),
+            ("BODY_MEMORY_BYTES", "2048"),
+        ]))
+        .unwrap_err();
+        insta::with_settings!({snapshot_path => "../../snapshots", prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!("settings_mistakes", mistakes.to_string());
+        });
+    }
+
+    #[test]
+    fn later_sources_win_and_are_named() {
+        let mut sources = env(&[("PORT", "8001"), ("STRATEGY", "round-robin")]);
+        sources.dot_env = [("PORT".into(), "8002".into()), ("MAX_ATTEMPTS".into(), "5".into())].into();
+        sources.flags = [("PORT", "8003".to_owned())].into();
+        let config = read(&sources).unwrap();
+        assert_eq!((config.port, config.max_attempts, config.strategy), (8003, 5, Strategy::RoundRobin));
+        let origin = |name| config.shown.iter().find(|shown| shown.name == name).unwrap().origin;
+        assert_eq!(origin("PORT"), Origin::Flag);
+        assert_eq!(origin("STRATEGY"), Origin::Environment);
+        assert_eq!(origin("MAX_ATTEMPTS"), Origin::DotEnv);
+    }
+
+    #[test]
+    fn keys_are_split_however_people_write_them() {
+        for text in ["AIza1,AQ.2", " AIza1 , AQ.2 ", "AIza1\nAQ.2\n", r#"["AIza1", "AQ.2"]"#, "'AIza1';\"AQ.2\""] {
+            let config = read(&env(&[("GEMINI_API_KEYS", text)])).unwrap();
+            let keys: Vec<_> = config.gemini_api_keys.iter().map(ExposeSecret::expose_secret).collect();
+            assert_eq!(keys, ["AIza1", "AQ.2"], "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_come_from_files_too_and_are_never_shown() {
+        let sources = env(&[("MASTER_KEY_FILE", "/run/secrets/master"), ("ADMIN_PASSWORD", "a good password")]);
+        let config = parse(&sources, &|path| {
+            assert_eq!(path, Path::new("/run/secrets/master"));
+            Ok("0123456789abcdef-secret\n".to_owned())
+        })
+        .unwrap();
+        assert_eq!(config.master_key.as_ref().unwrap().expose_secret(), "0123456789abcdef-secret");
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("-secret") && !printed.contains("good password"), "{printed}");
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_told_and_other_peoples_names_are_left_alone() {
+        let slip = |name: &str| Sources {
+            dot_env: [(name.to_owned(), "x".to_owned())].into(),
+            ..Sources::default()
+        };
+        let mistakes = read(&slip("GEMINI_API_KEY")).unwrap_err();
+        assert!(mistakes.to_string().contains("did you mean GEMINI_API_KEYS?"), "{mistakes}");
+        let config = read(&slip("COMPOSE_PROJECT_NAME")).unwrap();
+        assert_eq!(config.warnings, ["COMPOSE_PROJECT_NAME in .env is no setting of this program"]);
+    }
+}

@@ -1,0 +1,205 @@
+//! The upstream client: one call to Google, sent and received.
+//!
+//! Owns connections, the headers that may pass each way, and the upstream
+//! credential's one place. It refuses to choose keys, to try again or to record:
+//! it reports what happened. Its invariants: exactly one credential goes
+//! upstream, in `x-goog-api-key`, and bodies are never rewritten.
+
+pub mod body;
+pub mod classify;
+pub mod headers;
+mod json;
+pub mod scrub;
+pub mod stream;
+pub mod target;
+mod text;
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use projections::event::Verdict;
+
+use crate::vault::UpstreamKey;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Google closes idle connections after minutes; we do before.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Idle connections kept; more of them are opened when needed and closed after.
+const IDLE_CONNECTIONS: usize = 512;
+
+/// A request's body, kept so that it can be sent again.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    chunks: Vec<Bytes>,
+    length: usize,
+}
+
+impl Payload {
+    /// Adds what came next.
+    pub fn push(&mut self, chunk: Bytes) {
+        self.length += chunk.len();
+        if !chunk.is_empty() {
+            self.chunks.push(chunk);
+        }
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The pieces, as they came.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter()
+    }
+}
+
+/// A payload on its way; its bytes are shared, not copied.
+#[derive(Debug)]
+struct Sending {
+    chunks: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.chunks.pop_front();
+        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// One call, ready to be made with a key.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// HTTP method.
+    pub verb: &'a Method,
+    /// Normalised path.
+    pub path: &'a str,
+    /// Query without credentials; may be empty.
+    pub query: &'a str,
+    /// The client's headers, through [`headers::upstream`].
+    pub headers: &'a HeaderMap,
+    /// The client's body.
+    pub payload: &'a Payload,
+}
+
+/// No answer came.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Google could not be reached: nothing was sent.
+    #[error("no connection to Google")]
+    Connect(#[source] hyper_util::client::legacy::Error),
+    /// The connection broke before an answer came.
+    #[error("the connection to Google broke before an answer came")]
+    Lost(#[source] hyper_util::client::legacy::Error),
+    /// The address cannot be called.
+    #[error("the request has no valid address")]
+    Address(#[source] http::Error),
+}
+
+impl CallError {
+    /// What the attempt came to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Connect(_) => Verdict::ConnectFailed,
+            Self::Lost(_) => Verdict::ConnectionLost,
+            Self::Address(_) => Verdict::PoolFault,
+        }
+    }
+}
+
+/// The address of the upstream API is no address.
+#[derive(Debug, thiserror::Error)]
+#[error("GEMINI_BASE_URL is no address that can be called")]
+pub struct BadBase(#[source] http::uri::InvalidUri);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Gemini {
+    client: Client<HttpsConnector<HttpConnector>, Sending>,
+    base: String,
+}
+
+impl Gemini {
+    /// A client of the API at `base`, such as `https://generativelanguage.googleapis.com`.
+    ///
+    /// # Errors
+    /// [`BadBase`].
+    pub fn new(base: &str) -> Result<Self, BadBase> {
+        base.parse::<Uri>().map_err(BadBase)?;
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_keepalive(Some(IDLE_TIMEOUT));
+        // HTTP/1.1 by choice: one HTTP/2 connection would hold all streams to its limit.
+        let connector =
+            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .build(connector);
+        Ok(Self { client, base: base.to_owned() })
+    }
+
+    /// The API's address, without a slash at its end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Makes a call with a key; returns when the answer's head is there.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(&self, call: &Call<'_>, key: &UpstreamKey) -> Result<Response<Incoming>, CallError> {
+        let mark = if call.query.is_empty() { "" } else { "?" };
+        let uri = [self.base.as_str(), call.path, mark, call.query].concat();
+        let body =
+            Sending { chunks: call.payload.chunks.iter().cloned().collect(), left: call.payload.length as u64 };
+        let mut request =
+            Request::builder().method(call.verb).uri(uri).body(body).map_err(CallError::Address)?;
+        let sent = request.headers_mut();
+        sent.reserve(call.headers.len() + 1);
+        sent.extend(call.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        sent.insert(headers::API_KEY, key.header());
+        self.client.request(request).await.map_err(|error| {
+            if error.is_connect() { CallError::Connect(error) } else { CallError::Lost(error) }
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Is it alive, and can it serve? `/healthz` and `/readyz`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use http::{StatusCode, header};
+use poem::{Body, Response};
+use serde_json::json;
+
+use crate::{ledger::{Ledger, clock::Clock}, scheduler::Scheduler};
+
+/// What readiness depends on.
+pub struct Health {
+    ledger: Ledger,
+    scheduler: Arc<Scheduler>,
+    clock: Clock,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// Healthy until something says otherwise.
+    #[must_use]
+    pub fn new(ledger: Ledger, scheduler: Arc<Scheduler>, clock: Clock) -> Self {
+        Self { ledger, scheduler, clock, draining: AtomicBool::new(false) }
+    }
+
+    /// The server is going down: not ready any more.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// The process answers.
+    #[must_use]
+    pub fn alive(&self) -> Response {
+        json_response(StatusCode::OK, &json!({"status": "alive"}))
+    }
+
+    /// Able to serve and to record; otherwise 503, with the reasons.
+    #[must_use]
+    pub fn ready(&self) -> Response {
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Acquire) {
+            reasons.push(json!({"code": "draining", "message": "the server is stopping"}));
+        }
+        if let Some(failure) = self.ledger.failure() {
+            reasons.push(json!({
+                "code": "log_failed",
+                "message": format!("the log takes no writes: {failure}"),
+                "unrecorded": self.ledger.unrecorded(),
+            }));
+        }
+        let (ready, keys) = self.scheduler.ready(self.clock.now());
+        let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let word = if reasons.is_empty() { "ready" } else { "not ready" };
+        let log = *self.ledger.head().borrow();
+        let body = json!({
+            "status": word, "reasons": reasons, "keys": {"all": keys, "ready": ready}, "events": log,
+        });
+        json_response(status, &body)
+    }
+}
+
+fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CACHE_CONTROL, "no-store")
+        .body(Body::from_string(format!("{body}\n")))
+}

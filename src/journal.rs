@@ -1,0 +1,161 @@
+//! The journal: the durable, ordered, append-only record.
+//!
+//! Owns the contract that every back end keeps, and nothing of its meaning:
+//! a back end sees bytes and sequence numbers. It refuses to know events
+//! ([`codec`] does) and to decide anything ([`crate::ledger`], its only writer,
+//! does).
+//!
+//! # The contract
+//!
+//! 1. **Order.** Entries have sequence numbers 1, 2, 3, … without gaps.
+//!    [`Batch::after`] names the last sequence number that the writer knows; if
+//!    the journal's own differs, nothing is written and the answer is
+//!    [`Error::Conflict`]. A refused or failed batch can be offered again.
+//! 2. **All or nothing.** A batch's frames and its secrets become visible and
+//!    durable together, or not at all, also when the process or the machine dies.
+//! 3. **Durability.** `append` returns after the bytes were handed to the
+//!    operating system (a killed process loses nothing); with
+//!    [`Durability::Durable`] after they were forced to the disk (a lost machine
+//!    loses nothing). [`Journal::sync`] forces everything appended so far.
+//! 4. **Poison.** After a failed write or sync, no write is accepted until the
+//!    journal is opened anew: what the disk holds is not known any more.
+//!    Reading goes on.
+//! 5. **Reading** is by position, exclusive: `read(after, …)` begins with
+//!    `after + 1`. Once read, an entry never changes.
+//! 6. **One writer.** Opening what another process has open is
+//!    [`Error::InUse`], at once.
+
+pub mod codec;
+#[cfg(test)]
+mod contract;
+pub mod fjall;
+pub mod memory;
+
+use std::path::PathBuf;
+
+use projections::Seq;
+
+/// How safe an entry is when `append` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// With the operating system.
+    Recorded,
+    /// On the disk.
+    Durable,
+}
+
+/// A change to the sealed secrets that lie beside the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretChange {
+    /// Its name.
+    pub name: String,
+    /// The sealed bytes; none destroys them.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// What is appended together.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The last sequence number in the journal, as the writer knows it.
+    pub after: Seq,
+    /// The frames, for `after + 1`, `after + 2`, …
+    pub frames: &'a [Vec<u8>],
+    /// Changes to the secrets.
+    pub secrets: &'a [SecretChange],
+}
+
+/// An entry as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its position.
+    pub seq: Seq,
+    /// Its frame.
+    pub frame: Vec<u8>,
+}
+
+/// What a journal answers when it cannot.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else appended in between.
+    #[error("the journal ends at {last}, not at {after} as its writer thought")]
+    Conflict {
+        /// What the writer thought.
+        after: Seq,
+        /// Where it ends.
+        last: Seq,
+    },
+    /// Another process has it open.
+    #[error(
+        "another gemini-pool is using {path}; stop it first, or give this one its own DATA_DIR and DATABASE_URL"
+    )]
+    InUse {
+        /// What both want.
+        path: PathBuf,
+    },
+    /// An earlier write failed, so no more are accepted.
+    #[error("an earlier write to the journal failed, so it takes no more until the next start")]
+    Poisoned,
+    /// An event cannot be written as bytes.
+    #[error("cannot encode an event")]
+    Encode(#[from] codec::EncodeError),
+    /// Records are gone that were there before.
+    #[error(
+        "the journal in {path} ends at event {last}, but event {known} had been written: events are missing. \
+         Restore a backup; or, to go on without them, delete the file `head` in that folder"
+    )]
+    Lost {
+        /// Where.
+        path: PathBuf,
+        /// Where it ends.
+        last: Seq,
+        /// Where it once ended.
+        known: Seq,
+    },
+    /// The store failed.
+    #[error("cannot {what} the journal in {path}")]
+    Store {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A durable, ordered record. See the contract above.
+pub trait Journal: Send + Sync {
+    /// Appends a batch; see rules 1 to 4.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::Poisoned`], [`Error::Store`].
+    fn append(&self, batch: Batch<'_>, durability: Durability) -> Result<(), Error>;
+
+    /// Forces everything appended so far to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Store`].
+    fn sync(&self) -> Result<(), Error>;
+
+    /// The last sequence number; 0 when empty.
+    fn last(&self) -> Seq;
+
+    /// Up to `limit` entries after `after`, in order.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// Drops every entry after `after`, durably: for a torn tail at start-up and for nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Store`].
+    fn cut(&self, after: Seq) -> Result<(), Error>;
+
+    /// Every sealed secret, by name.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error>;
+}

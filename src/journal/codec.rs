@@ -1,0 +1,199 @@
+//! Frames: how an event stands in the journal.
+//!
+//! The only place that knows bincode. A frame is, in big-endian order:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | format of the frame (1) |
+//! | 1 | codec of the payload (1: bincode 2, standard configuration) |
+//! | 1 | class (0 control, 1 health, 2 traffic) |
+//! | 1 | version of the event's shape |
+//! | 2 | kind of event |
+//! | 8 | sequence number |
+//! | 8 | milliseconds since 1970 |
+//! | 4 | length of the payload |
+//! | … | payload |
+//! | 4 | CRC-32 of all before |
+//! | 32 | BLAKE3 of the previous frame's hash and all before |
+//!
+//! The checksum finds a damaged frame by itself; the chained hash finds a
+//! changed, missing or swapped one. Its invariant: bytes that a release wrote
+//! are read for ever (golden files in `tests/golden`).
+
+use std::fmt;
+
+use bincode::config::{Configuration, standard};
+use projections::{
+    Class, Event, Millis, Recorded, Seq,
+    event::{self, Unknown},
+    for_each_event,
+};
+
+const FORMAT: u8 = 1;
+const BINCODE_2: u8 = 1;
+const HEAD: usize = 26;
+const CHECK: usize = 4;
+const HASH: usize = 32;
+
+/// The hash that ends a frame and begins the next one's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ChainHash([u8; HASH]);
+
+impl ChainHash {
+    /// What the first frame is chained to.
+    pub const START: Self = Self([0; HASH]);
+
+    fn next(&self, bytes: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0).update(bytes);
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl fmt::Debug for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why bytes are not a good frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It ends too early, or goes on too long.
+    #[error("its length is wrong")]
+    Length,
+    /// A newer program wrote it.
+    #[error("its frame format {0} is newer than this program")]
+    Format(u8),
+    /// Some bytes are not what was written.
+    #[error("its checksum is wrong")]
+    Checksum,
+    /// It is whole, but not the successor of the one before.
+    #[error("it is not chained to the event before it")]
+    Chain,
+    /// It is whole, but stands in the place of another.
+    #[error("it is event {0}, in another one's place")]
+    Position(Seq),
+    /// It is whole, but its payload makes no sense.
+    #[error("its payload does not decode: {0}")]
+    Payload(String),
+}
+
+/// An event does not fit a frame.
+#[derive(Debug, thiserror::Error)]
+#[error("an event of type {kind} cannot be encoded")]
+pub struct EncodeError {
+    kind: &'static str,
+    #[source]
+    source: bincode::error::EncodeError,
+}
+
+fn config() -> Configuration {
+    standard()
+}
+
+fn class_number(class: Class) -> u8 {
+    match class {
+        Class::Control => 0,
+        Class::Health => 1,
+        Class::Traffic => 2,
+    }
+}
+
+/// Encodes an event as the frame after the one that ends with `previous`.
+///
+/// # Errors
+/// [`EncodeError`], which no event of this program causes.
+pub fn encode(
+    seq: Seq,
+    at: Millis,
+    event: &Event,
+    previous: &ChainHash,
+) -> Result<(Vec<u8>, ChainHash), EncodeError> {
+    let (codec, payload) = payload_of(event)?;
+    let mut frame = Vec::with_capacity(HEAD + payload.len() + CHECK + HASH);
+    frame.extend([FORMAT, codec, class_number(event.class()), event.version()]);
+    frame.extend(event.kind().to_be_bytes());
+    frame.extend(seq.to_be_bytes());
+    frame.extend(at.to_be_bytes());
+    frame.extend((payload.len() as u32).to_be_bytes());
+    frame.extend(payload);
+    frame.extend(crc32fast::hash(&frame).to_be_bytes());
+    let hash = previous.next(&frame);
+    frame.extend(hash.0);
+    Ok((frame, hash))
+}
+
+fn payload_of(event: &Event) -> Result<(u8, Vec<u8>), EncodeError> {
+    macro_rules! encode_each {
+        ($name:ident, $kind:literal, $version:literal) => {
+            if let Event::$name(event) = event {
+                return bincode::serde::encode_to_vec(event, config())
+                    .map(|payload| (BINCODE_2, payload))
+                    .map_err(|source| EncodeError { kind: stringify!($name), source });
+            }
+        };
+    }
+    for_each_event!(encode_each);
+    match event {
+        Event::Unknown(unknown) => Ok((unknown.codec, unknown.payload.clone())),
+        _ => Ok((BINCODE_2, Vec::new())),
+    }
+}
+
+/// Decodes the frame at `seq`; checks its checksum and place, and its chain where `previous` is known.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode(
+    seq: Seq,
+    frame: &[u8],
+    previous: Option<&ChainHash>,
+) -> Result<(Recorded, ChainHash), Damage> {
+    let (body, hash) = frame.split_last_chunk::<HASH>().ok_or(Damage::Length)?;
+    let (content, check) = body.split_last_chunk::<CHECK>().ok_or(Damage::Length)?;
+    let (head, payload) = content.split_first_chunk::<HEAD>().ok_or(Damage::Length)?;
+    if crc32fast::hash(content) != u32::from_be_bytes(*check) {
+        return Err(Damage::Checksum);
+    }
+    let [format, codec, class, version, k0, k1, rest @ ..] = *head;
+    if format != FORMAT {
+        return Err(Damage::Format(format));
+    }
+    let [s0, s1, s2, s3, s4, s5, s6, s7, a0, a1, a2, a3, a4, a5, a6, a7, length @ ..] = rest;
+    let found = Seq::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+    if found != seq {
+        return Err(Damage::Position(found));
+    }
+    if payload.len() != u32::from_be_bytes(length) as usize {
+        return Err(Damage::Length);
+    }
+    let hash = ChainHash(*hash);
+    if previous.is_some_and(|previous| previous.next(body) != hash) {
+        return Err(Damage::Chain);
+    }
+    let class = match class {
+        0 => Class::Control,
+        1 => Class::Health,
+        _ => Class::Traffic,
+    };
+    let event = event_of(u16::from_be_bytes([k0, k1]), version, class, codec, payload)?;
+    let at = Millis::from_be_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
+    Ok((Recorded { seq, at, event }, hash))
+}
+
+fn event_of(kind: u16, version: u8, class: Class, codec: u8, payload: &[u8]) -> Result<Event, Damage> {
+    macro_rules! decode_each {
+        ($name:ident, $kind:literal, $version:literal) => {
+            if (kind, version, codec) == ($kind, $version, BINCODE_2) {
+                return match bincode::serde::decode_from_slice::<event::$name, _>(payload, config()) {
+                    Ok((event, used)) if used == payload.len() => Ok(Event::$name(event)),
+                    Ok(_) => Err(Damage::Payload("bytes are left over".to_owned())),
+                    Err(error) => Err(Damage::Payload(error.to_string())),
+                };
+            }
+        };
+    }
+    for_each_event!(decode_each);
+    Ok(Event::Unknown(Unknown { kind, version, class, codec, payload: payload.to_vec() }))
+}

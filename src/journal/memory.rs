@@ -1,0 +1,77 @@
+//! A journal that lives as long as the process: for `DATABASE_URL=memory:`,
+//! demonstrations, and wherever nothing must stay behind.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+use projections::Seq;
+
+use super::{Batch, Durability, Entry, Error, Journal};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    frames: Vec<Vec<u8>>,
+    secrets: BTreeMap<String, Vec<u8>>,
+}
+
+impl Inner {
+    fn last(&self) -> Seq {
+        self.frames.len() as Seq
+    }
+}
+
+impl MemoryJournal {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append(&self, batch: Batch<'_>, _durability: Durability) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        let last = inner.last();
+        if batch.after != last {
+            return Err(Error::Conflict { after: batch.after, last });
+        }
+        inner.frames.extend_from_slice(batch.frames);
+        for change in batch.secrets {
+            match &change.sealed {
+                Some(sealed) => inner.secrets.insert(change.name.clone(), sealed.clone()),
+                None => inner.secrets.remove(&change.name),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn last(&self) -> Seq {
+        self.inner.lock().last()
+    }
+
+    fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
+        let inner = self.inner.lock();
+        let skip = usize::try_from(after).unwrap_or(usize::MAX);
+        let frames = inner.frames.iter().skip(skip).take(limit);
+        Ok(frames.zip(after + 1..).map(|(frame, seq)| Entry { seq, frame: frame.clone() }).collect())
+    }
+
+    fn cut(&self, after: Seq) -> Result<(), Error> {
+        self.inner.lock().frames.truncate(usize::try_from(after).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
+    fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        Ok(self.inner.lock().secrets.clone().into_iter().collect())
+    }
+}

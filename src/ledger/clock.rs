@@ -1,0 +1,78 @@
+//! Time: the one place that reads the wall clock, and the calendar of Google's quotas.
+
+use std::{sync::Arc, time::SystemTime};
+
+use jiff::Timestamp;
+use projections::Millis;
+
+/// Tells the time; another one can be put in its place where time is driven.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(|| {
+            #[expect(clippy::disallowed_methods, reason = "this is the place where time comes in")]
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            now.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX))
+        }))
+    }
+
+    /// A clock that a function drives.
+    pub fn driven(tell: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        (self.0)()
+    }
+}
+
+/// When the quota day after `now` begins: the next midnight in California, where
+/// Google's requests-per-day counters turn (ai.google.dev/gemini-api/docs/rate-limits).
+#[must_use]
+pub fn next_quota_day(now: Millis) -> Millis {
+    let turn = || -> Result<Millis, jiff::Error> {
+        let today = Timestamp::from_millisecond(now)?.in_tz("America/Los_Angeles")?;
+        Ok(today.tomorrow()?.start_of_day()?.timestamp().as_millisecond())
+    };
+    // Dates beyond the calendar's end: a day from now is as good as any.
+    turn().unwrap_or_else(|_| now.saturating_add(24 * 3_600_000))
+}
+
+/// A time as people read it in records and messages (RFC 3339, UTC).
+#[must_use]
+pub fn rfc3339(at: Millis) -> String {
+    Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |time| format!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[test]
+    fn quota_day_turns_at_midnight_in_california() {
+        assert_eq!(next_quota_day(at("2026-11-23T20:00:00Z")), at("2026-11-24T08:00:00Z"));
+        assert_eq!(next_quota_day(at("2026-07-01T06:59:59Z")), at("2026-07-01T07:00:00Z"));
+        assert_eq!(next_quota_day(at("2026-07-01T07:00:00Z")), at("2026-07-02T07:00:00Z"));
+    }
+
+    #[test]
+    fn days_of_23_and_25_hours_are_respected() {
+        assert_eq!(next_quota_day(at("2026-03-08T08:00:00Z")), at("2026-03-09T07:00:00Z"));
+        assert_eq!(next_quota_day(at("2026-11-01T07:00:00Z")), at("2026-11-02T08:00:00Z"));
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_is_survived() {
+        assert_eq!(next_quota_day(Millis::MAX), Millis::MAX);
+    }
+}

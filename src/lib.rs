@@ -1,0 +1,22 @@
+//! Gemini-Pool: one pool of Google Gemini API keys behind Gemini's own API.
+//!
+//! The way data flows: a request comes in at [`proxy`], is let in by [`auth`],
+//! gets a key from [`scheduler`], goes out through [`gemini`], and what became
+//! of it goes into [`ledger`], which appends it to [`journal`] and folds it into
+//! the state that everything else looks at. README.md has the map.
+
+pub mod admin;
+pub mod auth;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod gemini;
+pub mod health;
+pub mod journal;
+pub mod ledger;
+pub mod pool;
+pub mod proxy;
+pub mod scheduler;
+pub mod server;
+pub mod simulated;
+pub mod vault;

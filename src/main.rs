@@ -1,0 +1,165 @@
+//! The program: arguments, logging, and exit codes. Everything else is in the library.
+
+use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use gemini_pool::{
+    commands,
+    config::{self, Config},
+    demo,
+    server::Service,
+};
+use secrecy::ExposeSecret;
+use tracing_subscriber::{EnvFilter, fmt};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code for settings that are wrong (sysexits.h, EX_CONFIG).
+const EX_CONFIG: u8 = 78;
+
+/// One pool of Google Gemini API keys behind Gemini's own API.
+///
+/// Settings come from the environment and `.env`; see `gemini-pool config` and .env.example.
+#[derive(Parser)]
+#[command(version, about, long_about)]
+struct Cli {
+    #[command(flatten)]
+    settings: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Settings that are often given by hand; all others are in the environment.
+#[derive(Args)]
+struct Flags {
+    /// Port to listen on (PORT)
+    #[arg(long, global = true)]
+    port: Option<String>,
+    /// Address to listen on (HOST)
+    #[arg(long, global = true)]
+    host: Option<String>,
+    /// Folder for the log and generated secrets (DATA_DIR; DATABASE_URL=fjall:DIR)
+    #[arg(long, global = true)]
+    data_dir: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve requests (what happens without a command)
+    Serve,
+    /// Show a pool at work: a simulated Google, a dozen keys, some traffic; nothing is kept
+    Demo,
+    /// Upstream keys, of a running or a stopped pool
+    #[command(subcommand)]
+    Keys(commands::KeysCommand),
+    /// The log
+    #[command(subcommand)]
+    Events(commands::EventsCommand),
+    /// Each setting, its value (secrets masked) and where it came from
+    Config {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The admin API's OpenAPI document
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut flags = BTreeMap::new();
+    let Flags { port, host, data_dir } = cli.settings;
+    if let Some(folder) = data_dir {
+        flags.insert("DATABASE_URL", format!("fjall:{folder}"));
+        flags.insert("DATA_DIR", folder);
+    }
+    flags.extend(port.map(|port| ("PORT", port)));
+    flags.extend(host.map(|host| ("HOST", host)));
+    let config = match config::load(flags) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("gemini-pool: {mistakes}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    let command = cli.command.unwrap_or(Command::Serve);
+    start_logging(config.debug, matches!(command, Command::Serve | Command::Demo));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("gemini-pool: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(command, config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // `anyhow` prints the chain of causes, each once.
+            eprintln!("gemini-pool: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command, config: Config) -> anyhow::Result<()> {
+    match command {
+        Command::Serve => serve(config).await,
+        Command::Demo => Ok(demo::run(config, stop_signal()).await?),
+        Command::Keys(command) => Ok(commands::keys(command, &config).await?),
+        Command::Events(command) => Ok(commands::events(command, &config).await?),
+        Command::Config { json } => Ok(commands::show_config(&config, json)?),
+        Command::Openapi => {
+            println!("{}", gemini_pool::admin::openapi());
+            Ok(())
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let name = config.admin_username.clone();
+    let service = Service::open(config).await?;
+    let listener = service.listen().await?;
+    if let Some(password) = service.made_password() {
+        eprintln!(
+            "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n",
+            password.expose_secret()
+        );
+    }
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    service.run(listener, stop_signal()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends when the system or the user asks the program to stop.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping: running requests may end, new ones are not taken");
+}
+
+/// For people on a terminal, JSON for machines elsewhere; always on standard error.
+fn start_logging(debug: bool, service: bool) {
+    let level = match (debug, service) {
+        (true, _) => "gemini_pool=debug,poem=info,warn",
+        (false, true) => "gemini_pool=info,warn",
+        (false, false) => "warn",
+    };
+    let builder = fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}

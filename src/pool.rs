@@ -1,0 +1,261 @@
+//! The pool, without its doors: log, vault, scheduler and clients, opened together.
+//!
+//! What an operator can do to the pool is done here, once, whether it comes over
+//! the admin API or from the command line of a stopped pool.
+
+use std::{
+    fs::OpenOptions,
+    io::{Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use projections::{Fingerprint, KeyId, event::Actor};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    auth::{self, Admins, Gatekeeper},
+    config::{Config, Database},
+    journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
+    ledger::{
+        CommitError, Ledger, OpenError, View,
+        clock::Clock,
+        rules::{self, Added, Decision, KeyChange, NewClient, NewKey},
+    },
+    scheduler::Scheduler,
+    vault::{self, UpstreamKey, Vault, secret_name},
+};
+
+/// The name under which the made administrator's password is sealed, as a hash.
+const ADMIN_PASSWORD: &str = "meta/admin-password";
+
+/// Why the pool does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The journal below it.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The sealed secrets.
+    #[error(transparent)]
+    Vault(#[from] vault::Error),
+    /// A file with a secret.
+    #[error("cannot read or make {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The administrator's password.
+    #[error(transparent)]
+    Password(#[from] auth::HashError),
+    /// The first events.
+    #[error("cannot write the first events")]
+    Commit(#[from] CommitError),
+}
+
+/// See the module.
+pub struct Pool {
+    /// Records, and holds the state.
+    pub ledger: Ledger,
+    /// Chooses keys.
+    pub scheduler: Arc<Scheduler>,
+    /// Keeps secrets.
+    pub vault: Arc<Vault>,
+    /// Lets apps in.
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// Lets administrators in.
+    pub admins: Arc<Admins>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// The administrator's password, if it was made just now: to be told once.
+    pub made_password: Option<SecretString>,
+}
+
+/// A key as an operator gives it.
+#[derive(Debug)]
+pub struct GivenKey {
+    /// The secret.
+    pub secret: SecretString,
+    /// What to call it; empty: its number.
+    pub label: String,
+    /// Its Google project, where known.
+    pub project: Option<String>,
+}
+
+/// What became of one given key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenResult {
+    /// See [`Added`].
+    Taken(Added),
+    /// It cannot be a key.
+    NotAKey,
+}
+
+impl Pool {
+    /// Opens the log and everything that follows it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open(config: &Config, clock: Clock) -> Result<Self, Error> {
+        let journal: Arc<dyn Journal> = match &config.database {
+            Database::Fjall(folder) => Arc::new(FjallJournal::open(&folder.join("log"))?),
+            Database::Memory => Arc::new(MemoryJournal::new()),
+        };
+        let master = own_secret(config.master_key.as_ref(), &config.data_dir, "master.key")?;
+        let sealed = journal.secrets()?;
+        let (vault, mut fresh) = Vault::open(&master, &sealed)?;
+        let kept = sealed.iter().find(|(name, _)| name == ADMIN_PASSWORD);
+        let mut made_password = None;
+        let hash = match kept {
+            _ if config.admin_password.is_some() => String::new(),
+            Some((name, sealed)) => String::from_utf8_lossy(&vault.unseal(name, sealed)?).into_owned(),
+            None => {
+                let password = made_up()?;
+                let hash = auth::hash_password(&password)?;
+                fresh.push(vault.seal(ADMIN_PASSWORD, hash.as_bytes())?);
+                made_password = Some(password);
+                hash
+            }
+        };
+        let admins = admins(config, hash)?;
+        let vault = Arc::new(vault);
+        let scheduler = Arc::new(Scheduler::new(config.strategy));
+        let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
+        let views: Vec<Arc<dyn View>> =
+            vec![Arc::clone(&vault) as _, Arc::clone(&scheduler) as _, Arc::clone(&gatekeeper) as _];
+        let opened = { let clock = clock.clone(); let failures = config.max_failures_per_key; move || Ledger::open(journal, clock, failures, views) };
+        // Reading a long log takes a while; the runtime's threads are for requests.
+        let ledger = tokio::task::spawn_blocking(opened).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        if !fresh.is_empty() {
+            ledger.commit(move |_| Ok(Decision { events: Vec::new(), secrets: fresh, answer: () })).await?;
+        }
+        Ok(Self { ledger, scheduler, vault, gatekeeper, admins: Arc::new(admins), clock, made_password })
+    }
+
+    /// Takes in the keys and clients that the environment names.
+    ///
+    /// # Errors
+    /// [`Error::Commit`], [`Error::Vault`].
+    pub async fn import_environment(&self, config: &Config) -> Result<(), Error> {
+        let given = config.gemini_api_keys.iter().map(|secret| GivenKey {
+            secret: secret.clone(),
+            label: String::new(),
+            project: None,
+        });
+        self.add_keys(given.collect(), Actor::Env).await?;
+        let clients: Vec<NewClient> = config
+            .allowed_api_keys
+            .iter()
+            .map(|key| key.expose_secret().as_bytes())
+            .map(|key| NewClient { digest: self.vault.client_digest(key), tail: vault::tail_of(key) })
+            .collect();
+        self.ledger.commit(move |state| rules::sync_env_clients(state, clients)).await?;
+        Ok(())
+    }
+
+    /// Adds keys; tells what became of each, in order.
+    ///
+    /// # Errors
+    /// [`Error::Commit`]: none was added. [`Error::Vault`].
+    pub async fn add_keys(&self, given: Vec<GivenKey>, actor: Actor) -> Result<Vec<GivenResult>, Error> {
+        let mut results = Vec::with_capacity(given.len());
+        let mut new = Vec::new();
+        for GivenKey { secret, label, project } in given {
+            let Ok(key) = UpstreamKey::new(secret.expose_secret()) else {
+                results.push(Some(GivenResult::NotAKey));
+                continue;
+            };
+            let tail = key.tail();
+            let (fingerprint, secret) = self.vault.admit(key)?;
+            new.push(NewKey { fingerprint, tail, label, project, secret });
+            results.push(None);
+        }
+        let added = self.ledger.commit(move |state| rules::add_keys(state, new, &actor)).await?;
+        let mut added = added.into_iter();
+        Ok(results
+            .into_iter()
+            .filter_map(|result| result.or_else(|| added.next().map(GivenResult::Taken)))
+            .collect())
+    }
+
+    /// Changes keys: all of them, or none.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn change_keys(
+        &self,
+        keys: Vec<KeyId>,
+        change: KeyChange,
+        actor: Actor,
+    ) -> Result<(), CommitError> {
+        let name = |fingerprint: &Fingerprint| secret_name(fingerprint);
+        self.ledger.commit(move |state| rules::change_keys(state, &keys, change, &actor, name)).await
+    }
+
+    /// Writes everything to the disk and lets go of the log.
+    pub async fn close(self) {
+        self.ledger.close().await;
+    }
+}
+
+/// What administrators are checked with; the command line makes its tokens with it too.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Vault`].
+pub fn admins(config: &Config, hash: String) -> Result<Admins, Error> {
+    let secret = own_secret(config.secret_key.as_ref(), &config.data_dir, "secret.key")?;
+    let (name, lifetime) = (&config.admin_username, config.access_token_lifetime);
+    Ok(Admins::new(name, config.admin_password.clone(), hash, &secret, lifetime))
+}
+
+/// A secret of the pool's own: as told, or from its file, or made now and kept there for its owner alone.
+fn own_secret(told: Option<&SecretString>, folder: &Path, name: &str) -> Result<SecretString, Error> {
+    if let Some(told) = told {
+        return Ok(told.clone());
+    }
+    let path = folder.join(name);
+    let failed = |source| Error::File { path: path.clone(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => {
+            let secret = hex(&vault::random::<32>()?);
+            file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok(SecretString::from(secret))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let mut text = String::new();
+            OpenOptions::new().read(true).open(&path).and_then(|mut file| file.read_to_string(&mut text)).map_err(failed)?;
+            let text = text.trim();
+            if text.len() < 16 {
+                let broken = "it holds no secret; restore it from a backup, or delete it if nothing was sealed with it";
+                return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, broken)));
+            }
+            Ok(SecretString::from(text.to_owned()))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A password that nobody chose: 20 characters without look-alikes, 115 bits.
+fn made_up() -> Result<SecretString, Error> {
+    const LETTERS: &[u8; 56] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut password = String::new();
+    while password.len() < 20 {
+        // Numbers beyond the last whole multiple are dropped, or some letters would come more often.
+        let [byte] = vault::random::<1>()?;
+        if let Some(letter) = LETTERS.get(usize::from(byte) % LETTERS.len()).filter(|_| byte < 224) {
+            password.push(char::from(*letter));
+        }
+    }
+    Ok(SecretString::from(password))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,369 @@
+//! The data plane: a client's request in, Google's answer out.
+//!
+//! Owns the way of one request: who asks, for what, with which body, through
+//! which keys, until when. It refuses to know why a key is chosen
+//! ([`crate::scheduler`]) or what a failure means ([`crate::gemini::classify`]).
+//! Its invariants: a failure is folded before the next key is chosen; and once a
+//! byte of an answer went to the client, that is the answer.
+
+mod attempt;
+mod intake;
+mod record;
+mod relay;
+pub mod rescue;
+pub mod retry;
+mod uploads;
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use poem::Response;
+use projections::{
+    KeyId, RequestId,
+    event::{Outcome, Verdict},
+};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+
+use self::{
+    attempt::{Attempted, Failure},
+    intake::Body,
+    record::RequestRecord,
+    rescue::Refusal,
+    retry::Budget,
+    uploads::Uploads,
+};
+use crate::{
+    auth::{Admission, Gatekeeper},
+    config::{Config, LogFailure},
+    gemini::{
+        Call, Gemini,
+        classify::Blame,
+        headers,
+        target::{self, Shape, Target, Upload},
+    },
+    ledger::{Ledger, clock::Clock},
+    scheduler::{Ask, Choice, From, Nobody, Scheduler},
+    vault::{self, Vault},
+};
+
+/// Largest head of a request, in bytes: SDKs send about one thousand.
+const MOST_HEADER_BYTES: usize = 64 << 10;
+
+/// See the module.
+pub struct Proxy {
+    ledger: Ledger,
+    scheduler: Arc<Scheduler>,
+    vault: Arc<Vault>,
+    gatekeeper: Arc<Gatekeeper>,
+    gemini: Gemini,
+    clock: Clock,
+    memory: Arc<Semaphore>,
+    uploads: Uploads,
+    /// Told whenever an attempt came to something, for those that wait for a key on trial.
+    progress: Arc<Notify>,
+    limits: Limits,
+}
+
+/// What the operator set.
+#[derive(Clone, Debug)]
+struct Limits {
+    max_attempts: u8,
+    request_timeout: Duration,
+    idle_timeout: Duration,
+    max_body_bytes: usize,
+    log_failure: LogFailure,
+    public_url: Option<String>,
+}
+
+/// A client's request, read.
+struct Asked {
+    id: RequestId,
+    verb: Method,
+    target: Target,
+    /// The model, from the path or the body.
+    model: String,
+    headers: HeaderMap,
+    /// The body's length, where the client told it.
+    told_length: Option<usize>,
+    /// The pool's own address as this client sees it.
+    origin: String,
+    deadline: Instant,
+    timeout: Duration,
+}
+
+/// The parts of the service that the proxy works with.
+pub struct Parts {
+    /// Records.
+    pub ledger: Ledger,
+    /// Chooses.
+    pub scheduler: Arc<Scheduler>,
+    /// Keeps secrets.
+    pub vault: Arc<Vault>,
+    /// Lets in.
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// Calls.
+    pub gemini: Gemini,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Proxy {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts, config: &Config) -> Self {
+        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
+        Self {
+            ledger,
+            scheduler,
+            vault,
+            gatekeeper,
+            gemini,
+            clock,
+            memory: intake::memory(config.body_memory_bytes),
+            uploads: Uploads::default(),
+            progress: Arc::default(),
+            limits: Limits {
+                max_attempts: config.max_attempts,
+                request_timeout: config.request_timeout,
+                idle_timeout: config.stream_idle_timeout,
+                max_body_bytes: config.max_body_bytes,
+                log_failure: config.log_failure,
+                public_url: config.public_url.clone(),
+            },
+        }
+    }
+
+    /// Serves one request; every way out of it leaves exactly one `Answered` in the log.
+    pub async fn serve(&self, request: poem::Request) -> Response {
+        let arrived = Instant::now();
+        let id = RequestId(uuid::Uuid::now_v7().as_u128());
+        let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
+        let secure = request.scheme() == &http::uri::Scheme::HTTPS;
+        let (parts, body) = request.into_parts();
+        let shape = shape_of_path(parts.uri.path());
+        let Some(reservation) = self.ledger.reserve().await else {
+            return finished(Refusal::Stopping.respond(shape), id);
+        };
+        let mut record = RequestRecord::new(
+            reservation,
+            self.clock.now(),
+            id,
+            address.unwrap_or_default(),
+            &parts.method,
+            parts.uri.path(),
+        );
+        let response = match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
+            Ok(asked) => self.attend(asked, body, record).await,
+            Err(refusal) => {
+                intake::drain(body).await;
+                refuse(record, &refusal, shape)
+            }
+        };
+        finished(response, id)
+    }
+
+    /// Who asks, and for what; nothing of the body is read yet.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, taken apart once")]
+    fn read(
+        &self,
+        id: RequestId,
+        arrived: Instant,
+        secure: bool,
+        verb: &Method,
+        uri: &Uri,
+        client: HeaderMap,
+        record: &mut RequestRecord,
+    ) -> Result<Asked, Refusal> {
+        let size: usize = client.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if size > MOST_HEADER_BYTES {
+            return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
+        }
+        let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
+        let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.uploads.owner(id).is_some());
+        match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
+            Admission::Client(client) => record.answered.client = Some(client),
+            Admission::Anonymous => {}
+            // Upload SDKs send no credential with the pieces: the upload's id is one.
+            Admission::Unknown { presented: false } if known_upload => {}
+            Admission::Unknown { presented } => return Err(Refusal::Unknown { presented }),
+        }
+        if self.limits.log_failure == LogFailure::Refuse && self.ledger.failure().is_some() {
+            return Err(Refusal::LogDown);
+        }
+        record.answered.model.clone_from(&target.model);
+        record.answered.method.clone_from(&target.method);
+        record.answered.streamed = target.streamed;
+        // The client's own deadline (gemini-wire §2) is the request's, where it is the shorter.
+        let own = client.get("x-server-timeout").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+        let own = own.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|own| !own.is_zero());
+        let timeout = own.unwrap_or(self.limits.request_timeout).min(self.limits.request_timeout);
+        Ok(Asked {
+            id,
+            verb: verb.clone(),
+            model: target.model.clone(),
+            target,
+            told_length: intake::told_length(&client),
+            headers: headers::upstream(&client),
+            origin: self.origin(secure, uri, &client),
+            deadline: arrived + timeout,
+            timeout,
+        })
+    }
+
+    fn origin(&self, secure: bool, uri: &Uri, client: &HeaderMap) -> String {
+        if let Some(url) = &self.limits.public_url {
+            return url.clone();
+        }
+        let host = client.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or(uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
+        format!("{}://{host}", if secure { "https" } else { "http" })
+    }
+
+    async fn attend(&self, mut asked: Asked, body: poem::Body, mut record: RequestRecord) -> Response {
+        let shape = asked.target.shape;
+        let body = match intake::take(body, &asked, self.limits.max_body_bytes, &self.memory).await {
+            Ok(body) => body,
+            Err(refusal) => return refuse(record, &refusal, shape),
+        };
+        if asked.target.model_in_body {
+            let scan = body.scan();
+            asked.model = scan.model().unwrap_or_default().to_owned();
+            asked.target.streamed |= scan.stream().unwrap_or_default();
+            record.answered.model.clone_from(&asked.model);
+            record.answered.streamed = asked.target.streamed;
+        }
+        self.try_keys(&asked, body, record).await
+    }
+
+    /// One key after the other, until one answers or none may be tried any more.
+    async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
+        let mut tried: Vec<KeyId> = Vec::new();
+        let mut budget = Budget::new(self.limits.max_attempts);
+        let mut last: Option<Failure> = None;
+        loop {
+            let choice = match self.choose(asked, &tried).await {
+                Ok(choice) => choice,
+                Err(nobody) => return self.give_up(asked, record, last, Some(nobody)),
+            };
+            let Some(key) = self.vault.upstream_key(&choice.fingerprint) else {
+                // Removed between the choice and now.
+                tried.push(choice.key);
+                continue;
+            };
+            let Some(reservation) = self.ledger.reserve().await else {
+                return refuse(record, &Refusal::Stopping, asked.target.shape);
+            };
+            tried.push(choice.key);
+            record.answered.attempts = record.answered.attempts.saturating_add(1);
+            let attempt = self.begin(asked, choice, reservation, &record, body.payload.len());
+            let call = Call {
+                verb: &asked.verb,
+                path: &asked.target.path,
+                query: &asked.target.query,
+                headers: &asked.headers,
+                payload: &body.payload,
+            };
+            match attempt::run(&self.gemini, &call, &key, asked, attempt).await {
+                Attempted::Answered(answer) => {
+                    drop(body);
+                    return self.relay(asked, *answer, &key, record);
+                }
+                Attempted::Failed(failure) => {
+                    let go_on = budget.allows(&failure.classified, asked.target.repeatable);
+                    if !go_on || Instant::now() >= asked.deadline {
+                        return self.give_up(asked, record, Some(failure), None);
+                    }
+                    last = Some(failure);
+                }
+            }
+        }
+    }
+
+    /// Chooses a key; waits where the only ones left are on trial with another request.
+    async fn choose(&self, asked: &Asked, tried: &[KeyId]) -> Result<Choice, Nobody> {
+        let from = match &asked.target.upload {
+            Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
+            _ if asked.target.bound => From::Keeper,
+            _ => From::All,
+        };
+        let ask = Ask { model: &asked.model, method: &asked.target.method, tried, from };
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            match self.scheduler.choose(&ask, self.clock.now(), vault::random().map_or(0, u64::from_ne_bytes)) {
+                Err(nobody) if nobody.on_trial => {
+                    if tokio::time::timeout_at(asked.deadline, progress).await.is_err() {
+                        return Err(nobody);
+                    }
+                }
+                chosen => return chosen,
+            }
+        }
+    }
+
+    /// The answer when there is none to relay.
+    fn give_up(
+        &self,
+        asked: &Asked,
+        record: RequestRecord,
+        last: Option<Failure>,
+        nobody: Option<Nobody>,
+    ) -> Response {
+        let refusal = match (last, nobody) {
+            // Google's own word where it is about the request, the place, or Google.
+            (Some(Failure { classified, answer: Some(answer), .. }), _)
+                if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
+            {
+                return self.relay_error(asked, record, answer);
+            }
+            (Some(Failure { classified, .. }), _) if classified.verdict == Verdict::TimedOut => {
+                Refusal::TooSlow { seconds: asked.timeout.as_secs() }
+            }
+            (Some(Failure { classified, .. }), _)
+                if matches!(classified.blame, Blame::Upstream | Blame::Egress | Blame::Pool) =>
+            {
+                Refusal::Unanswered {
+                    last: classified.reason.unwrap_or_else(|| format!("{:?}", classified.verdict)),
+                }
+            }
+            (None, Some(_)) if self.ledger.state().keys.is_empty() => Refusal::NoKeys,
+            (_, Some(nobody)) => {
+                let back_in = nobody.opens.map(|opens| opens.saturating_sub(self.clock.now()).max(1));
+                Refusal::AllOut { model: asked.model.clone(), back_in }
+            }
+            // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
+            (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000) },
+        };
+        refuse(record, &refusal, asked.target.shape)
+    }
+}
+
+fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> Response {
+    let response = refusal.respond(shape);
+    record.answered.status = response.status().as_u16();
+    record.answered.reason = Some(refusal.reason().to_owned());
+    record.finish(Outcome::Refused);
+    response
+}
+
+fn finished(mut response: Response, id: RequestId) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+/// The shape of errors about paths that are none.
+fn shape_of_path(path: &str) -> Shape {
+    if path.contains("/openai/") {
+        Shape::OpenAi
+    } else if path.contains("/interactions") {
+        Shape::Interactions
+    } else {
+        Shape::Native
+    }
+}

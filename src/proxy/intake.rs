@@ -1,0 +1,107 @@
+//! Taking in a request's body: whole, kept for other tries, and within bounds.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use http::header::CONTENT_LENGTH;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{Asked, rescue::Refusal};
+use crate::gemini::{Payload, body::Scan};
+
+/// Memory is counted in blocks of this many bytes.
+const BLOCK: usize = 1_024;
+/// A client that sends nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long the rest of a refused body is read and dropped, so that the client sees the refusal
+/// and not a broken connection.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A body, and the memory that it may take.
+pub(super) struct Body {
+    pub(super) payload: Payload,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Body {
+    /// What the body says of itself.
+    pub(super) fn scan(&self) -> Scan {
+        let mut scan = Scan::new();
+        for chunk in self.payload.chunks() {
+            if scan.done() {
+                break;
+            }
+            scan.feed(chunk);
+        }
+        scan
+    }
+}
+
+/// The memory for all bodies together.
+pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((bytes / BLOCK).min(Semaphore::MAX_PERMITS)))
+}
+
+/// Reads a body to its end.
+pub(super) async fn take(
+    body: poem::Body,
+    asked: &Asked,
+    most: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<Body, Refusal> {
+    let mut taken = Body { payload: Payload::default(), _memory: None };
+    let mut stream = body.into_bytes_stream();
+    let mut blocks = 0;
+    if asked.told_length.is_some_and(|told| told > most) {
+        discard(stream).await;
+        return Err(Refusal::BodyTooLarge(most));
+    }
+    loop {
+        let next = timeout_at(asked.deadline.min(Instant::now() + SILENCE), stream.next()).await;
+        let chunk = match next {
+            Ok(None) => return Ok(taken),
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(Some(Err(_))) | Err(_) => return Err(Refusal::BodyBroken),
+        };
+        let length = taken.payload.len() + chunk.len();
+        let refusal = if length > most {
+            Some(Refusal::BodyTooLarge(most))
+        } else {
+            let wanted = length.div_ceil(BLOCK) - blocks;
+            blocks += wanted;
+            match Arc::clone(memory).try_acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX)) {
+                Ok(more) => {
+                    match &mut taken._memory {
+                        Some(held) => held.merge(more),
+                        none => *none = Some(more),
+                    }
+                    None
+                }
+                Err(_) => Some(Refusal::NoMemory),
+            }
+        };
+        if let Some(refusal) = refusal {
+            drop(taken);
+            discard(stream).await;
+            return Err(refusal);
+        }
+        taken.payload.push(chunk);
+    }
+}
+
+/// Reads and drops the body of a request that is refused.
+pub(super) async fn drain(body: poem::Body) {
+    discard(body.into_bytes_stream()).await;
+}
+
+async fn discard(mut stream: impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Unpin) {
+    let _ = timeout(DRAIN, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+}
+
+/// The body's length, where the client told it.
+pub(super) fn told_length(headers: &http::HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,202 @@
+//! One record for every request and every try, whatever becomes of them.
+//!
+//! Room in the ledger's queue is taken before anything begins, so that a record
+//! can be given even from a destructor: a dropped record is a cancelled request.
+
+use std::{sync::Arc, time::Instant};
+
+use http::Method;
+use projections::{
+    Millis, RequestId,
+    event::{Answered, Attempted, Outcome, Tokens, Verdict},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    gemini::classify::Classified,
+    ledger::{Fact, Reservation, rules::Penalty},
+    scheduler::{Choice, Lease},
+    vault,
+};
+
+/// Longest path kept.
+const PATH_KEPT: usize = 512;
+
+pub(super) fn ms(since: Instant) -> u32 {
+    u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The record of a client's request; see [`Answered`].
+pub(super) struct RequestRecord {
+    pub(super) answered: Answered,
+    began: Instant,
+    reservation: Option<Reservation>,
+}
+
+impl RequestRecord {
+    pub(super) fn new(
+        reservation: Reservation,
+        now: Millis,
+        request: RequestId,
+        address: String,
+        verb: &Method,
+        path: &str,
+    ) -> Self {
+        let cut = path.floor_char_boundary(PATH_KEPT);
+        let answered = Answered {
+            request,
+            client: None,
+            address,
+            verb: verb.as_str().to_owned(),
+            path: path.get(..cut).unwrap_or_default().to_owned(),
+            model: String::new(),
+            method: String::new(),
+            streamed: false,
+            started: now,
+            duration_ms: 0,
+            first_byte_ms: None,
+            status: 0,
+            attempts: 0,
+            outcome: Outcome::Cancelled,
+            reason: None,
+            bytes: 0,
+        };
+        Self { answered, began: Instant::now(), reservation: Some(reservation) }
+    }
+
+    /// The first byte of an answer is about to go out.
+    pub(super) fn first_byte(&mut self) {
+        self.answered.first_byte_ms = Some(ms(self.began));
+    }
+
+    /// Records how it ended.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some(reservation) = self.reservation.take() else { return };
+        self.answered.outcome = outcome;
+        self.answered.duration_ms = ms(self.began);
+        let Answered { request, client, verb, path, model, status, attempts, duration_ms, reason, .. } =
+            &self.answered;
+        tracing::info!(
+            target: "gemini_pool::request",
+            request_id = %request,
+            client = client.map(|client| client.0),
+            verb,
+            path,
+            model,
+            status,
+            ?outcome,
+            attempts,
+            duration_ms,
+            first_byte_ms = self.answered.first_byte_ms,
+            reason = reason.as_deref(),
+        );
+        reservation.record(Fact::Answered(Box::new(self.answered.clone())));
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.answered.reason = Some("PANIC".to_owned());
+        }
+        self.end(Outcome::Cancelled);
+    }
+}
+
+/// The record of one upstream try, and the key's place while it runs.
+pub(super) struct AttemptRecord {
+    pub(super) attempted: Attempted,
+    began: Instant,
+    lease: Option<Lease>,
+    progress: Arc<Notify>,
+    reservation: Option<Reservation>,
+}
+
+impl AttemptRecord {
+    pub(super) fn new(
+        reservation: Reservation,
+        progress: Arc<Notify>,
+        choice: Choice,
+        now: Millis,
+        request: &Answered,
+    ) -> Self {
+        let attempted = Attempted {
+            request: request.request,
+            attempt: request.attempts,
+            client: request.client,
+            key: choice.key,
+            project: choice.project.to_string(),
+            model: request.model.clone(),
+            method: request.method.clone(),
+            started: now,
+            latency_ms: 0,
+            first_byte_ms: None,
+            status: 0,
+            verdict: Verdict::Cancelled,
+            reason: None,
+            violations: Vec::new(),
+            tokens: Tokens::default(),
+            finish_reason: None,
+            bytes_sent: 0,
+            bytes_received: 0,
+            why: choice.why,
+        };
+        let (began, lease) = (Instant::now(), Some(choice.lease));
+        Self { attempted, began, lease, progress, reservation: Some(reservation) }
+    }
+
+    /// Google took the key and begins to answer.
+    pub(super) fn first_byte(&mut self) {
+        let elapsed = ms(self.began);
+        self.attempted.first_byte_ms = Some(elapsed);
+        if let Some(lease) = &self.lease {
+            lease.first_byte(elapsed);
+            lease.proven();
+        }
+        self.progress.notify_waiters();
+    }
+
+    /// Records a failure and waits until the state holds it, gates and all.
+    pub(super) async fn fail(mut self, classified: &Classified) {
+        self.attempted.verdict = classified.verdict;
+        self.attempted.reason.clone_from(&classified.reason);
+        self.attempted.violations.clone_from(&classified.violations);
+        let spread = vault::random().map_or(0, u16::from_ne_bytes);
+        let penalty = Penalty { blame: classified.blame, hold: classified.hold, spread };
+        if let Some((reservation, fact)) = self.end(penalty) {
+            reservation.record_and_fold(fact).await;
+        }
+    }
+
+    /// Records what an answer came to, once its stream is over.
+    pub(super) fn finish(mut self, verdict: Verdict) {
+        self.attempted.verdict = verdict;
+        if let Some((reservation, fact)) = self.end(Penalty::NONE) {
+            reservation.record(fact);
+        }
+    }
+
+    fn end(&mut self, penalty: Penalty) -> Option<(Reservation, Fact)> {
+        let reservation = self.reservation.take()?;
+        self.attempted.latency_ms = ms(self.began);
+        Some((reservation, Fact::Attempted(Box::new(self.attempted.clone()), penalty)))
+    }
+}
+
+impl Drop for AttemptRecord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.attempted.verdict = Verdict::Aborted;
+        }
+        if let Some((reservation, fact)) = self.end(Penalty::NONE) {
+            reservation.record(fact);
+        }
+        // The place is given back before those who wait for it look again.
+        self.lease = None;
+        self.progress.notify_waiters();
+    }
+}

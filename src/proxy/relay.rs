@@ -1,0 +1,207 @@
+//! Passing an answer on: as it comes, unchanged, to its end.
+//!
+//! A copy is read for usage and for errors inside the stream; the key, should
+//! Google ever echo it, is masked by as many asterisks. What the answer came to
+//! is decided at its end, not at its beginning.
+
+use std::{collections::VecDeque, io, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{HeaderMap, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use poem::{Body, Response};
+use projections::event::{Outcome, Verdict};
+use tokio::time::timeout;
+
+use super::{
+    Asked, Proxy,
+    attempt::{Answer, ErrorAnswer},
+    record::{AttemptRecord, RequestRecord},
+    rescue,
+};
+use crate::{
+    gemini::{
+        classify, headers,
+        scrub::{self, Scrubber},
+        stream::{Framing, Reader},
+        target::Shape,
+    },
+    vault::UpstreamKey,
+};
+
+impl Proxy {
+    /// The answer, as a response whose body follows Google's.
+    pub(super) fn relay(
+        &self,
+        asked: &Asked,
+        answer: Answer,
+        key: &UpstreamKey,
+        mut request: RequestRecord,
+    ) -> Response {
+        let Answer { status, headers, framing, gzip, head, rest, attempt } = answer;
+        request.answered.status = status.as_u16();
+        request.first_byte();
+        let mut headers = headers::downstream(&headers);
+        for name in [headers::UPLOAD_URL, header::LOCATION] {
+            let Some(address) = headers.get(&name) else { continue };
+            self.uploads.learn(address, attempt.attempted.key);
+            if let Some(own) = headers::own_address(address, self.gemini.base(), &asked.origin) {
+                headers.insert(name, own);
+            }
+        }
+        let relay = Relay {
+            waiting: head,
+            rest,
+            reader: Reader::new(framing, asked.target.shape, gzip),
+            scrubber: Scrubber::new(key.bytes()),
+            key: key.clone(),
+            framing,
+            shape: asked.target.shape,
+            idle_timeout: self.limits.idle_timeout,
+            line_ended: true,
+            attempt,
+            request,
+        };
+        respond(status, headers, Body::from_bytes_stream(relay.into_stream()))
+    }
+
+    /// An error of Google's, which is about the request or about Google itself.
+    pub(super) fn relay_error(&self, _: &Asked, mut request: RequestRecord, answer: ErrorAnswer) -> Response {
+        request.answered.status = answer.status.as_u16();
+        request.answered.bytes = answer.body.len() as u64;
+        request.first_byte();
+        request.finish(Outcome::Complete);
+        respond(answer.status, headers::downstream(&answer.headers), Body::from_bytes(answer.body))
+    }
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
+    let mut response = Response::builder().status(status).body(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// An answer on its way. Dropped before its end, its records say that the client went away.
+struct Relay {
+    waiting: VecDeque<Bytes>,
+    rest: Incoming,
+    reader: Reader,
+    scrubber: Scrubber,
+    key: UpstreamKey,
+    framing: Framing,
+    shape: Shape,
+    idle_timeout: Duration,
+    /// Whether what went out ends with a line.
+    line_ended: bool,
+    attempt: AttemptRecord,
+    request: RequestRecord,
+}
+
+impl Relay {
+    fn into_stream(self) -> impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::unfold(Some(self), |relay| async move {
+            let (item, relay) = relay?.next().await?;
+            Some((item, relay))
+        })
+    }
+
+    /// The next piece, and what is left to relay after it.
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Option<Self>)> {
+        loop {
+            let next = match self.waiting.pop_front() {
+                Some(chunk) => Some(Ok(chunk)),
+                None => match timeout(self.idle_timeout, self.rest.frame()).await {
+                    Ok(Some(Ok(frame))) => Some(Ok(frame.into_data().unwrap_or_default())),
+                    Ok(Some(Err(_))) => Some(Err("the connection broke")),
+                    Err(_) => Some(Err("it stalled")),
+                    Ok(None) => None,
+                },
+            };
+            match next {
+                None => {
+                    let held = self.end();
+                    return (!held.is_empty()).then_some((Ok(held), None));
+                }
+                Some(Err(how)) => return self.break_off(how),
+                Some(Ok(chunk)) => {
+                    self.attempt.attempted.bytes_received += chunk.len() as u64;
+                    self.reader.feed(&chunk);
+                    let chunk = self.scrubber.scrub(chunk);
+                    self.request.answered.bytes += chunk.len() as u64;
+                    // A server may stop asking once the told length went out, so the end is seen here.
+                    if self.waiting.is_empty() && self.rest.is_end_stream() {
+                        let held = self.end();
+                        return Some((Ok(join(chunk, held)), None));
+                    }
+                    if let Some(last) = chunk.last() {
+                        self.line_ended = *last == b'\n';
+                        return Some((Ok(chunk), Some(self)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Google's answer is over: decides what it came to.
+    fn end(self) -> Bytes {
+        let Self { reader, scrubber, key, mut attempt, mut request, .. } = self;
+        let read = reader.finish();
+        let held = scrubber.finish();
+        request.answered.bytes += held.len() as u64;
+        attempt.attempted.tokens = read.tokens;
+        attempt.attempted.finish_reason = read.finish_reason;
+        let (verdict, outcome) = match (read.error, read.whole) {
+            (Some(mut error), _) => {
+                scrub::scrub_all(&mut error, key.bytes());
+                let inner = classify::classify(classify::status_in(&error), Some("application/json"), &error);
+                attempt.attempted.reason = inner.reason;
+                attempt.attempted.violations = inner.violations;
+                (Verdict::StreamError, Outcome::Truncated)
+            }
+            (None, false) => (Verdict::Truncated, Outcome::Truncated),
+            (None, true) => (Verdict::Success, Outcome::Complete),
+        };
+        attempt.finish(verdict);
+        request.finish(outcome);
+        held
+    }
+
+    /// Google's answer broke: says so in the stream's own form where it has one.
+    fn break_off(self, how: &str) -> Option<(io::Result<Bytes>, Option<Self>)> {
+        let Self { reader, scrubber, framing, shape, line_ended, mut attempt, mut request, .. } = self;
+        let read = reader.finish();
+        attempt.attempted.tokens = read.tokens;
+        attempt.attempted.finish_reason = read.finish_reason;
+        attempt.attempted.reason = Some(how.to_owned());
+        let item = if framing == Framing::Sse {
+            let held = scrubber.finish();
+            // An event that was cut in the middle is closed first, or the error would be part of it.
+            let gap = if line_ended && held.is_empty() { Bytes::new() } else { Bytes::from_static(b"\r\n\r\n") };
+            let last = join(join(held, gap), rescue::last_event(shape, how));
+            request.answered.bytes += last.len() as u64;
+            Ok(last)
+        } else {
+            // Without its end the client sees that it is not whole.
+            Err(io::Error::new(io::ErrorKind::ConnectionReset, "the answer from Google broke off"))
+        };
+        attempt.finish(Verdict::Truncated);
+        request.finish(Outcome::Truncated);
+        Some((item, None))
+    }
+}
+
+fn join(first: Bytes, second: Bytes) -> Bytes {
+    if second.is_empty() {
+        return first;
+    }
+    if first.is_empty() {
+        return second;
+    }
+    let mut both = BytesMut::with_capacity(first.len() + second.len());
+    both.extend_from_slice(&first);
+    both.extend_from_slice(&second);
+    both.freeze()
+}

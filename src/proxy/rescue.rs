@@ -1,0 +1,214 @@
+//! The pool's own answers to clients, in the shapes that Google's clients read.
+//!
+//! The one place where a cause becomes an HTTP answer on this side. Native errors
+//! are `google.rpc.Status`; below `/openai/` the same in an array; Interactions
+//! have a code in words. Always `application/json`, or the SDKs show raw text.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use poem::{Body, Response};
+use projections::Millis;
+use serde_json::{Value, json};
+
+use crate::gemini::target::{BadTarget, Shape};
+
+/// Longest `Retry-After`, in seconds: some clients sleep whatever it says.
+const RETRY_AFTER_MOST: i64 = 60;
+
+/// Why the pool answers by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The path means nothing.
+    Target(BadTarget),
+    /// No credential, or an unknown one.
+    Unknown {
+        /// Whether there was one.
+        presented: bool,
+    },
+    /// The headers are too large, in bytes.
+    HeadersTooLarge(usize),
+    /// The body is too large; the limit in bytes.
+    BodyTooLarge(usize),
+    /// The body did not arrive.
+    BodyBroken,
+    /// Too many bodies in memory.
+    NoMemory,
+    /// There is no key at all.
+    NoKeys,
+    /// Every key is out; back in so many milliseconds, where known.
+    AllOut {
+        /// The model asked for.
+        model: String,
+        /// Milliseconds until the first is expected back.
+        back_in: Option<Millis>,
+    },
+    /// Google was not reached, or did not answer well, in all the tries allowed.
+    Unanswered {
+        /// What the last one came to.
+        last: String,
+    },
+    /// No first byte in time.
+    TooSlow {
+        /// REQUEST_TIMEOUT, in seconds.
+        seconds: u64,
+    },
+    /// The log cannot be written, and the operator wants nothing unrecorded.
+    LogDown,
+    /// The server is going down.
+    Stopping,
+}
+
+impl Refusal {
+    /// A stable word for it: in the log and, for clients, as `ErrorInfo.reason`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Target(_) => "BAD_PATH",
+            Self::Unknown { .. } => "CLIENT_KEY_INVALID",
+            Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
+            Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
+            Self::BodyBroken => "BODY_BROKEN",
+            Self::NoMemory => "BODY_MEMORY_FULL",
+            Self::NoKeys => "NO_KEYS",
+            Self::AllOut { .. } => "ALL_KEYS_OUT",
+            Self::Unanswered { .. } => "UPSTREAM_UNAVAILABLE",
+            Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
+            Self::LogDown => "LOG_UNAVAILABLE",
+            Self::Stopping => "STOPPING",
+        }
+    }
+
+    fn status(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Target(_) | Self::BodyBroken => {
+                (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "invalid_request")
+            }
+            Self::Unknown { .. } => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication"),
+            Self::HeadersTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
+            }
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request"),
+            Self::AllOut { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
+            }
+            Self::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
+            Self::NoMemory | Self::NoKeys | Self::Unanswered { .. } | Self::LogDown | Self::Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "unavailable")
+            }
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Target(bad) => bad.to_string(),
+            Self::Unknown { presented: false } => {
+                "Gemini-Pool wants an access key: send it as x-goog-api-key, as Authorization: Bearer, or as ?key=."
+                    .to_owned()
+            }
+            Self::Unknown { presented: true } => "Gemini-Pool does not know this access key. It wants one of its own \
+                 (ALLOWED_API_KEYS), not a Google API key."
+                .to_owned(),
+            Self::HeadersTooLarge(most) => format!("The request's headers are over {most} bytes."),
+            Self::BodyTooLarge(most) => format!(
+                "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API."
+            ),
+            Self::BodyBroken => "The request's body did not arrive whole.".to_owned(),
+            Self::NoMemory => "Too many large requests are under way (BODY_MEMORY_BYTES). Please retry in 1s.".to_owned(),
+            Self::NoKeys => "This Gemini-Pool has no key that may be used. Its operator can add one with `gemini-pool keys add`."
+                .to_owned(),
+            Self::AllOut { model, back_in } => {
+                let what = if model.is_empty() { "this request".to_owned() } else { model.clone() };
+                match back_in {
+                    Some(ms) => {
+                        format!("Every key of this Gemini-Pool is out for {what}. Please retry in {}s.", seconds_up(*ms))
+                    }
+                    None => format!(
+                        "Every key of this Gemini-Pool is out for {what}, and none comes back by itself: its operator \
+                         must look (`gemini-pool keys list`)."
+                    ),
+                }
+            }
+            Self::Unanswered { last } => format!("Google could not be reached through any key tried ({last})."),
+            Self::TooSlow { seconds } => {
+                format!("Google did not begin to answer within {seconds} seconds (REQUEST_TIMEOUT, or the request's own deadline).")
+            }
+            Self::LogDown => "The log cannot be written, and this Gemini-Pool serves nothing unrecorded (LOG_FAILURE=refuse).".to_owned(),
+            Self::Stopping => "The server is stopping.".to_owned(),
+        }
+    }
+
+    fn retry_in(&self) -> Option<Millis> {
+        match self {
+            Self::AllOut { back_in, .. } => *back_in,
+            Self::NoMemory | Self::Stopping => Some(1_000),
+            _ => None,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn respond(&self, shape: Shape) -> Response {
+        let (status, name, word) = self.status();
+        let body = self.body(shape, status, name, word);
+        let mut response = Response::builder()
+            .status(status)
+            .header(header::CONTENT_TYPE, "application/json; charset=UTF-8")
+            .body(Body::from_bytes(Bytes::from(body)));
+        let headers = response.headers_mut();
+        if let Some(ms) = self.retry_in() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(ms).min(RETRY_AFTER_MOST)));
+        }
+        let in_vain = self.retry_in().is_some_and(|ms| seconds_up(ms) > RETRY_AFTER_MOST)
+            || matches!(self, Self::AllOut { back_in: None, .. });
+        if in_vain {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
+    }
+
+    fn body(&self, shape: Shape, status: StatusCode, name: &str, word: &str) -> String {
+        let message = self.message();
+        if shape == Shape::Interactions {
+            return format!("{:#}\n", json!({"error": {"code": word, "message": message}}));
+        }
+        let mut details = vec![json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": self.reason(),
+            "domain": "gemini-pool",
+        })];
+        if let Some(ms) = self.retry_in() {
+            details.push(json!({
+                "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                "retryDelay": format!("{}s", seconds_up(ms)),
+            }));
+        }
+        let error = json!({"error": {
+            "code": status.as_u16(), "message": message, "status": name, "details": details,
+        }});
+        match shape {
+            Shape::OpenAi => format!("{:#}\n", Value::Array(vec![error])),
+            Shape::Native | Shape::Interactions => format!("{error:#}\n"),
+        }
+    }
+}
+
+/// Whole seconds, rounded up, at least one: a client that comes back then comes not too early.
+fn seconds_up(ms: Millis) -> i64 {
+    (ms.max(1) + 999) / 1_000
+}
+
+/// How a stream that began is ended when the rest will not come: an event in the one form that the
+/// SDKs read as an error (measured; gemini-wire §3.4 and §1.4).
+#[must_use]
+pub fn last_event(shape: Shape, how: &str) -> Bytes {
+    let message = format!("Gemini-Pool: the answer from Google broke off: {how}.");
+    let error = match shape {
+        Shape::Interactions => {
+            json!({"event_type": "error", "error": {"code": "unavailable", "message": message}})
+        }
+        Shape::Native | Shape::OpenAi => {
+            json!({"error": {"code": 503, "message": message, "status": "UNAVAILABLE"}})
+        }
+    };
+    Bytes::from(format!("data: {error}\r\n\r\n"))
+}

@@ -1,0 +1,244 @@
+//! The running service: doors, routes, and the way down.
+//!
+//! Owns the HTTP edge's shape: which path goes where, who may listen where, and
+//! the order of stopping (readiness red, no new connections, running requests to
+//! their end or until time is up, the log last).
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::StatusCode;
+use poem::{Endpoint, EndpointExt, Request, Response, Route, endpoint::make};
+use projections::event::{ServerStarted, ServerStopped};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    config::Config,
+    gemini::{BadBase, Gemini},
+    health::Health,
+    ledger::{CommitError, clock::Clock},
+    pool::{self, Pool},
+    proxy::{Parts, Proxy},
+};
+
+/// Where the command line finds a running server, in DATA_DIR.
+const ADDRESS_FILE: &str = "server.address";
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pool does not open.
+    #[error(transparent)]
+    Pool(#[from] pool::Error),
+    /// The upstream address.
+    #[error(transparent)]
+    Base(#[from] BadBase),
+    /// The address would let everybody in.
+    #[error(
+        "HOST={host} would let everybody who reaches it use your keys. Set ALLOWED_API_KEYS, or say \
+         ALLOW_ANONYMOUS=true if that is what you want, or leave HOST out to listen on this machine only"
+    )]
+    OpenToAll {
+        /// The address.
+        host: IpAddr,
+    },
+    /// The port is taken, or may not be used.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server broke.
+    #[error("the server stopped unexpectedly")]
+    Serve(#[source] std::io::Error),
+    /// The log, at the beginning or the end.
+    #[error("cannot record that the server {0}")]
+    Record(&'static str, #[source] CommitError),
+}
+
+/// A service that is open and not yet listening.
+pub struct Service {
+    pool: Pool,
+    gemini: Gemini,
+    config: Config,
+}
+
+impl Service {
+    /// Opens the pool and takes in what the environment names.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let gemini = Gemini::new(&config.gemini_base_url)?;
+        let pool = Pool::open(&config, Clock::system()).await?;
+        pool.import_environment(&config).await?;
+        Ok(Self { pool, gemini, config })
+    }
+
+    /// The administrator's password, if it was made just now.
+    #[must_use]
+    pub fn made_password(&self) -> Option<&secrecy::SecretString> {
+        self.pool.made_password.as_ref()
+    }
+
+    /// Listens where the settings and the clients allow.
+    ///
+    /// # Errors
+    /// [`Error::OpenToAll`], [`Error::Listen`].
+    pub async fn listen(&self) -> Result<TcpListener, Error> {
+        let guarded = self.pool.ledger.state().access.iter().len() > 0 || self.config.allow_anonymous;
+        let host = match self.config.host {
+            Some(host) if !guarded && !host.is_loopback() => return Err(Error::OpenToAll { host }),
+            Some(host) => host,
+            None if guarded => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            None => IpAddr::from(Ipv4Addr::LOCALHOST),
+        };
+        let address = SocketAddr::new(host, self.config.port);
+        TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+    }
+
+    /// Serves until `shutdown`, then stops in good order.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let Self { pool, gemini, config } = self;
+        let address = listener.local_addr().map_err(Error::Serve)?;
+        pool.gatekeeper.open_when_without_clients(address.ip().is_loopback() || config.allow_anonymous);
+        let started = ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
+        pool.ledger.note(started).await.map_err(|error| Error::Record("started", error))?;
+        let address_file = AddressFile::write(&config.data_dir, address);
+        let health = Arc::new(Health::new(pool.ledger.clone(), Arc::clone(&pool.scheduler), pool.clock.clone()));
+        let parts = Parts {
+            ledger: pool.ledger.clone(),
+            scheduler: Arc::clone(&pool.scheduler),
+            vault: Arc::clone(&pool.vault),
+            gatekeeper: Arc::clone(&pool.gatekeeper),
+            gemini,
+            clock: pool.clock.clone(),
+        };
+        let proxy = Arc::new(Proxy::new(parts, &config));
+        let pool = Arc::new(pool);
+        let running = tokio_util::task::TaskTracker::new();
+        let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), running.clone());
+        let stop = CancellationToken::new();
+        let stopping = {
+            let (stop, health) = (stop.clone(), Arc::clone(&health));
+            async move {
+                shutdown.await;
+                health.drain();
+                stop.cancel();
+            }
+        };
+        serve(listener, app, stopping, config.shutdown_timeout).await.map_err(Error::Serve)?;
+        drop(address_file);
+        running.close();
+        let abandoned = u32::try_from(running.len()).unwrap_or(u32::MAX);
+        // Records of what was cut off come from destructors, which have run by now or run within moments.
+        let _ = tokio::time::timeout(Duration::from_secs(1), running.wait()).await;
+        let stopped = pool.ledger.note(ServerStopped { abandoned }).await;
+        drop(health);
+        if let Some(pool) = Arc::into_inner(pool) {
+            pool.close().await;
+        }
+        match stopped {
+            // A log that failed was reported when it did; stopping is not the time to fail again.
+            Ok(()) | Err(CommitError::Log(_)) => Ok(()),
+            Err(error) => Err(Error::Record("stopped", error)),
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    app: impl Endpoint + 'static,
+    shutdown: impl Future<Output = ()>,
+    timeout: Duration,
+) -> std::io::Result<()> {
+    let acceptor = poem::listener::TcpAcceptor::from_tokio(listener)?;
+    poem::Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, shutdown, Some(timeout)).await
+}
+
+/// Which path goes where. The proxy takes everything else below its own prefixes.
+fn app(
+    pool: Arc<Pool>,
+    proxy: Arc<Proxy>,
+    health: Arc<Health>,
+    running: tokio_util::task::TaskTracker,
+) -> impl Endpoint<Output = Response> {
+    let (alive, ready) = (Arc::clone(&health), health);
+    let own = Route::new()
+        .at("/healthz", make(move |_| { let alive = Arc::clone(&alive); async move { alive.alive() } }))
+        .at("/readyz", make(move |_| { let ready = Arc::clone(&ready); async move { ready.ready() } }))
+        .nest("/api", admin::endpoint(pool))
+        .map_to_response();
+    let own = Arc::new(own);
+    make(move |request: Request| {
+        let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), running.token());
+        async move {
+            let _token = token;
+            let path = request.uri().path();
+            let ours = path == "/healthz" || path == "/readyz" || path == "/api" || path.starts_with("/api/");
+            let answered = if ours {
+                std::panic::AssertUnwindSafe(own.get_response(request)).catch_unwind().await
+            } else {
+                std::panic::AssertUnwindSafe(proxy.serve(request)).catch_unwind().await
+            };
+            answered.unwrap_or_else(|_| {
+                tracing::error!("a handler panicked; its request was answered with 500");
+                Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).content_type("application/json").body(
+                    r#"{"error":{"code":500,"message":"Gemini-Pool failed at this request; its log says more.","status":"INTERNAL"}}"#,
+                )
+            })
+        }
+    })
+    .map_to_response()
+}
+
+/// Tells the command line where the server listens; gone when the server is.
+struct AddressFile(PathBuf);
+
+impl AddressFile {
+    fn write(folder: &Path, address: SocketAddr) -> Option<Self> {
+        let path = folder.join(ADDRESS_FILE);
+        match std::fs::write(&path, address.to_string()) {
+            Ok(()) => Some(Self(path)),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "the command line will not find this server");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Where the running server of this data directory listens.
+#[must_use]
+pub fn running_address(folder: &Path) -> Option<SocketAddr> {
+    let address: SocketAddr = std::fs::read_to_string(folder.join(ADDRESS_FILE)).ok()?.trim().parse().ok()?;
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    Some(SocketAddr::new(ip, address.port()))
+}

@@ -1,0 +1,339 @@
+//! Sealed secrets: upstream keys, beside the log and never in it.
+//!
+//! Owns the sealing (XChaCha20-Poly1305 under a random data key per secret,
+//! which is itself sealed under the master key, both bound to the secret's
+//! name), the keyed digests that tell secrets apart, and the opened secrets in
+//! memory. It refuses to do IO: the journal stores what it seals. Its invariant:
+//! a secret leaves this module as a header for Google, or as bytes to mask in
+//! what comes back, and in no other way.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+};
+
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use http::HeaderValue;
+use parking_lot::RwLock;
+use projections::{Digest, Event, Fingerprint, Recorded, State};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use zeroize::Zeroizing;
+
+use crate::{journal::SecretChange, ledger::View};
+
+const VERSION: u8 = 1;
+const NONCE: usize = 24;
+const KEY: usize = 32;
+const TAG: usize = 16;
+/// The secret from which digests are keyed: made once, kept sealed.
+const DIGEST_KEY: &str = "meta/digest-key";
+/// What the master key is derived for; changing it locks everybody out.
+const MASTER_CONTEXT: &str = "gemini-pool 2026-11 master key";
+const FINGERPRINT_CONTEXT: &str = "gemini-pool 2026-11 upstream key fingerprint";
+const CLIENT_CONTEXT: &str = "gemini-pool 2026-11 client key digest";
+
+/// Why a secret cannot be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The master key is another one, or the sealed bytes were changed.
+    #[error(
+        "the sealed secret `{name}` does not open: MASTER_KEY (or the file master.key in DATA_DIR) is not the one \
+         it was sealed with, or its bytes were changed"
+    )]
+    DoesNotOpen {
+        /// Which one.
+        name: String,
+    },
+    /// The machine gives no random numbers.
+    #[error("the machine gives no random numbers")]
+    Random(#[source] getrandom::Error),
+    /// It cannot stand in an HTTP header.
+    #[error("a key may hold visible ASCII characters only, up to 512 of them")]
+    NotAKey,
+}
+
+/// An upstream key, opened.
+#[derive(Clone)]
+pub struct UpstreamKey {
+    header: HeaderValue,
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl UpstreamKey {
+    /// Checks that it can be sent at all; its form is Google's business and has changed before.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`].
+    pub fn new(secret: &str) -> Result<Self, Error> {
+        let fits = (1..=512).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut header = HeaderValue::from_str(secret).ok().filter(|_| fits).ok_or(Error::NotAKey)?;
+        header.set_sensitive(true);
+        Ok(Self { header, bytes: Arc::new(Zeroizing::new(secret.as_bytes().to_vec())) })
+    }
+
+    /// For `x-goog-api-key`.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.header.clone()
+    }
+
+    /// For masking it in what Google sends back.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The last four characters, or fewer of a short one: never more than a quarter of it.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        tail_of(&self.bytes)
+    }
+}
+
+impl fmt::Debug for UpstreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpstreamKey(…)")
+    }
+}
+
+/// The end of a secret that people may see.
+#[must_use]
+pub fn tail_of(secret: &[u8]) -> String {
+    let shown = (secret.len() / 4).min(4);
+    let tail = secret.get(secret.len() - shown..).unwrap_or_default();
+    String::from_utf8_lossy(tail).into_owned()
+}
+
+/// See the module.
+pub struct Vault {
+    master: SecretBox<[u8; KEY]>,
+    fingerprints: SecretBox<[u8; KEY]>,
+    clients: SecretBox<[u8; KEY]>,
+    open: RwLock<HashMap<Fingerprint, UpstreamKey>>,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("open", &self.open.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Opens every sealed secret. In a new data directory it also gives the secrets
+    /// that must be stored before anything else is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(
+        master: &SecretString,
+        sealed: &[(String, Vec<u8>)],
+    ) -> Result<(Self, Vec<SecretChange>), Error> {
+        let master = blake3::derive_key(MASTER_CONTEXT, master.expose_secret().as_bytes());
+        let mut fresh = Vec::new();
+        let digest_key = match sealed.iter().find(|(name, _)| name == DIGEST_KEY) {
+            Some((name, sealed)) => unseal(&master, name, sealed)?,
+            None => {
+                let random = Zeroizing::new(random::<KEY>()?.to_vec());
+                let sealed = Some(seal(&master, DIGEST_KEY, &random)?);
+                fresh.push(SecretChange { name: DIGEST_KEY.to_owned(), sealed });
+                random
+            }
+        };
+        let derive = |context| SecretBox::new(Box::new(blake3::derive_key(context, &digest_key)));
+        let vault = Self {
+            master: SecretBox::new(Box::new(master)),
+            fingerprints: derive(FINGERPRINT_CONTEXT),
+            clients: derive(CLIENT_CONTEXT),
+            open: RwLock::default(),
+        };
+        for (name, sealed) in sealed.iter().filter(|(name, _)| name.starts_with(KEY_PREFIX)) {
+            let secret = unseal(&master, name, sealed)?;
+            let text = str::from_utf8(&secret).map_err(|_| Error::NotAKey)?;
+            let key = UpstreamKey::new(text)?;
+            vault.open.write().insert(vault.fingerprint(&key), key);
+        }
+        Ok((vault, fresh))
+    }
+
+    /// Tells an upstream key from others, to whoever has this vault.
+    #[must_use]
+    pub fn fingerprint(&self, key: &UpstreamKey) -> Fingerprint {
+        let hash = blake3::keyed_hash(self.fingerprints.expose_secret(), key.bytes());
+        let mut short = [0; 16];
+        for (to, from) in short.iter_mut().zip(hash.as_bytes()) {
+            *to = *from;
+        }
+        Fingerprint(short)
+    }
+
+    /// What a client access key is known by.
+    #[must_use]
+    pub fn client_digest(&self, presented: &[u8]) -> Digest {
+        Digest(*blake3::keyed_hash(self.clients.expose_secret(), presented).as_bytes())
+    }
+
+    /// Seals a key for storage and keeps it open here, for the event that adds it.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn admit(&self, key: UpstreamKey) -> Result<(Fingerprint, SecretChange), Error> {
+        let fingerprint = self.fingerprint(&key);
+        let name = secret_name(&fingerprint);
+        let sealed = Some(seal(self.master.expose_secret(), &name, key.bytes())?);
+        self.open.write().insert(fingerprint, key);
+        Ok((fingerprint, SecretChange { name, sealed }))
+    }
+
+    /// Seals something else under a name of its own.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn seal(&self, name: &str, secret: &[u8]) -> Result<SecretChange, Error> {
+        let sealed = Some(seal(self.master.expose_secret(), name, secret)?);
+        Ok(SecretChange { name: name.to_owned(), sealed })
+    }
+
+    /// Opens what [`Vault::seal`] sealed.
+    ///
+    /// # Errors
+    /// [`Error::DoesNotOpen`].
+    pub fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        unseal(self.master.expose_secret(), name, sealed)
+    }
+
+    /// The opened key; none once it was removed.
+    #[must_use]
+    pub fn upstream_key(&self, fingerprint: &Fingerprint) -> Option<UpstreamKey> {
+        self.open.read().get(fingerprint).cloned()
+    }
+}
+
+/// Forgets the secrets of removed keys.
+impl View for Vault {
+    fn rebuild(&self, _state: &State) {}
+
+    fn folded(&self, state: &State, events: &[Recorded]) {
+        if events.iter().any(|recorded| matches!(recorded.event, Event::KeyRemoved(_))) {
+            self.open.write().retain(|fingerprint, _| !state.keys.was_removed(fingerprint));
+        }
+    }
+}
+
+const KEY_PREFIX: &str = "key/";
+
+/// The name under which an upstream key's secret is stored.
+#[must_use]
+pub fn secret_name(fingerprint: &Fingerprint) -> String {
+    format!("{KEY_PREFIX}{fingerprint}")
+}
+
+/// Random bytes from the operating system.
+///
+/// # Errors
+/// [`Error::Random`].
+pub fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(bytes)
+}
+
+/// version ‖ nonce ‖ sealed data key ‖ nonce ‖ sealed secret
+fn seal(master: &[u8; KEY], name: &str, secret: &[u8]) -> Result<Vec<u8>, Error> {
+    let data_key = Zeroizing::new(random::<KEY>()?);
+    let mut sealed = vec![VERSION];
+    for (key, plain) in [(master, data_key.as_slice()), (&*data_key, secret)] {
+        let nonce = random::<NONCE>()?;
+        let payload = Payload { msg: plain, aad: name.as_bytes() };
+        let boxed = XChaCha20Poly1305::new(key.into())
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| Error::NotAKey)?;
+        sealed.extend(nonce);
+        sealed.extend(boxed);
+    }
+    Ok(sealed)
+}
+
+fn unseal(master: &[u8; KEY], name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let closed = || Error::DoesNotOpen { name: name.to_owned() };
+    let open = |key: &[u8; KEY], nonce: &[u8; NONCE], boxed: &[u8]| {
+        let payload = Payload { msg: boxed, aad: name.as_bytes() };
+        let plain = XChaCha20Poly1305::new(key.into()).decrypt(&XNonce::from(*nonce), payload);
+        plain.map(Zeroizing::new).map_err(|_| closed())
+    };
+    let rest = sealed.strip_prefix(&[VERSION]).ok_or_else(closed)?;
+    let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or_else(closed)?;
+    let (boxed, rest) = rest.split_first_chunk::<{ KEY + TAG }>().ok_or_else(closed)?;
+    let data_key = open(master, nonce, boxed)?;
+    let data_key = data_key.first_chunk::<KEY>().ok_or_else(closed)?;
+    let (nonce, boxed) = rest.split_first_chunk::<NONCE>().ok_or_else(closed)?;
+    open(data_key, nonce, boxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
+
+    fn vault() -> Vault {
+        Vault::open(&master("a master key for tests"), &[]).unwrap().0
+    }
+
+    #[test]
+    fn a_sealed_key_opens_under_the_same_master_key_only() {
+        let (vault, fresh) = Vault::open(&master("right"), &[]).unwrap();
+        let key = UpstreamKey::new("AIzaSy-secret").unwrap();
+        let (fingerprint, change) = vault.admit(key).unwrap();
+        let stored: Vec<_> =
+            fresh.into_iter().chain([change]).map(|change| (change.name, change.sealed.unwrap())).collect();
+        let (reopened, fresh) = Vault::open(&master("right"), &stored).unwrap();
+        assert!(fresh.is_empty());
+        assert_eq!(reopened.upstream_key(&fingerprint).unwrap().bytes(), b"AIzaSy-secret");
+        let refused = Vault::open(&master("wrong"), &stored).unwrap_err();
+        assert!(refused.to_string().contains("MASTER_KEY"), "{refused}");
+    }
+
+    #[test]
+    fn a_sealed_secret_does_not_open_under_another_name_or_changed() {
+        let vault = vault();
+        let sealed = vault.seal("one", b"secret").unwrap().sealed.unwrap();
+        assert_eq!(*vault.unseal("one", &sealed).unwrap(), b"secret");
+        assert!(vault.unseal("two", &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(vault.unseal("one", &changed).is_err(), "byte {at}");
+            assert!(vault.unseal("one", &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_key() {
+        let key = UpstreamKey::new("AIzaSy-secret").unwrap();
+        let printed = format!("{key:?} {:?} {:?}", key.header(), vault());
+        assert!(!printed.contains("secret"), "{printed}");
+    }
+
+    #[test]
+    fn any_opaque_key_is_taken_and_nothing_that_breaks_a_header() {
+        for good in ["AIzaSyA-1_2", "AQ.Ab8RN6J", "x"] {
+            UpstreamKey::new(good).unwrap();
+        }
+        for bad in ["", "two words", "line\nbreak", "鑰匙", &"x".repeat(513)] {
+            assert!(UpstreamKey::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_tail_tells_little_of_a_short_key() {
+        assert_eq!(tail_of(b"AIzaSy0123456789"), "6789");
+        assert_eq!(tail_of(b"12345678"), "78");
+        assert_eq!(tail_of(b"abc"), "");
+    }
+}
