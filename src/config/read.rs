@@ -85,12 +85,13 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         warnings: Vec::new(),
     };
     if config.body_memory_bytes < config.max_body_bytes {
-        reader.mistake("BODY_MEMORY_BYTES", "at least MAX_BODY_BYTES, or no such body could ever be taken");
+        reader.mistake("BODY_MEMORY_BYTES", "wants at least MAX_BODY_BYTES, or no such body could ever be taken");
     }
+    let order = |name: &str| SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len());
     if !reader.mistakes.is_empty() {
+        reader.mistakes.sort_by_key(|mistake| order(&mistake.name));
         return Err(Mistakes(reader.mistakes));
     }
-    let order = |name| SETTINGS.iter().position(|setting: &Setting| setting.name == name);
     reader.shown.sort_by_key(|shown| order(shown.name));
     Ok(Config { shown: reader.shown, warnings: reader.warnings, ..config })
 }

@@ -1,0 +1,63 @@
+//! A request's way through the pool.
+
+use gemini_pool::simulated::{Failure, Fault, KeyState, SimulatedGoogle, World};
+use serde_json::json;
+
+use crate::support::{Setup, ask};
+
+#[tokio::test]
+async fn an_answer_passes_byte_for_byte_and_is_recorded_once() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let through = server.app().stream("gemini-2.5-flash", "Hello").await;
+    assert_eq!(through.0, 200);
+    let (status, answer) = server.app().generate("gemini-2.5-flash", "Hello").await;
+    assert_eq!(status, 200);
+    assert!(answer["candidates"][0]["content"]["parts"][0]["text"].as_str().unwrap().contains("Hello"));
+    let operator = server.operator().await;
+    let attempts = operator.events_of("Attempted", 2).await;
+    let answered = operator.events_of("Answered", 2).await;
+    assert_eq!(google.seen_count(), 2);
+    assert!(google.seen().iter().all(|seen| seen.violations.is_empty()), "{:?}", google.seen());
+    assert_eq!(attempts[0]["verdict"], "success");
+    assert_eq!(attempts[0]["tokens"]["total"], 21);
+    assert_eq!(attempts[0]["finish_reason"], "STOP");
+    assert_eq!(answered[0]["outcome"], "complete");
+    assert_eq!(answered[0]["bytes"], json!(through.1.len()));
+}
+
+#[tokio::test]
+async fn failover_is_not_seen_by_the_app() {
+    let world = World::new()
+        .key_in("alpha", "AIza-bad", KeyState::Bad)
+        .key_in("beta", "AIza-leaked", KeyState::Leaked)
+        .key_with("gamma", "AIza-storm", Fault::always(Failure::Overloaded))
+        .key("delta", "AIza-good");
+    let google = SimulatedGoogle::start(world).await.unwrap();
+    let server = Setup::new(&google, &["AIza-bad", "AIza-leaked", "AIza-storm", "AIza-good"]).start();
+    for _ in 0..10 {
+        let (status, answer) = server.app().generate("gemini-2.5-flash", "Hello").await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let operator = server.operator().await;
+    operator.events_of("Answered", 10).await;
+    for (key, most) in [("AIza-bad", 1), ("AIza-leaked", 1), ("AIza-storm", 3)] {
+        let tries = google.seen().iter().filter(|seen| seen.key == key).count();
+        assert!(tries <= most, "{key} was tried {tries} times");
+    }
+}
+
+#[tokio::test]
+async fn a_clients_mistake_passes_back_and_hurts_nobody() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let (status, answer) = server.app().generate("no-such-model", "Hello").await;
+    assert_eq!(status, 404);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("no-such-model"), "{answer}");
+    let bad = server.app().post("/v1beta/models/gemini-2.5-flash:generateContent", &json!({})).body("{\"contents\": [");
+    assert_eq!(bad.send().await.unwrap().status(), 400);
+    assert_eq!(google.seen_count(), 2, "neither was tried twice");
+    let operator = server.operator().await;
+    assert_eq!(operator.keys().await[0]["state"], "ready");
+    assert_eq!(server.app().post("/v1beta/models/gemini-2.5-flash:countTokens", &ask("x")).send().await.unwrap().status(), 200);
+}

@@ -1,0 +1,313 @@
+//! The stage: a server process, and the people who talk to it.
+//!
+//! Tests speak as actors: an app with or without an access key, an operator, and
+//! whoever pulls the plug. Nothing here sleeps; it waits for what the server says.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use gemini_pool::simulated::SimulatedGoogle;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What apps present in tests.
+pub(crate) const CLIENT_KEY: &str = "client-key-for-tests-0001";
+/// The administrator's password in tests.
+pub(crate) const PASSWORD: &str = "a password for tests";
+
+/// A server to be: its settings and its data directory.
+pub(crate) struct Setup {
+    pub(crate) folder: Arc<TempDir>,
+    settings: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// A pool of these keys in front of this Google, for one client.
+    pub(crate) fn new(google: &SimulatedGoogle, keys: &[&str]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let data = folder.path().join("data");
+        let mut setup = Self { folder, settings: BTreeMap::new() };
+        for (name, value) in [
+            ("GEMINI_BASE_URL", google.origin().as_str()),
+            ("GEMINI_API_KEYS", &keys.join(",")),
+            ("ALLOWED_API_KEYS", CLIENT_KEY),
+            ("DATABASE_URL", &format!("fjall:{}", data.display())),
+            ("ADMIN_PASSWORD", PASSWORD),
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+        ] {
+            setup.settings.insert(name.to_owned(), value.to_owned());
+        }
+        setup
+    }
+
+    /// Says a setting; an empty value takes it back.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Where the log and the made secrets are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gemini-pool"));
+        command.args(arguments).env_clear().current_dir(self.folder.path());
+        command.envs(self.settings.iter().filter(|(_, value)| !value.is_empty()));
+        command
+    }
+
+    /// Runs a command of the command line to its end.
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that reads nothing may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Starts the server and waits until it listens.
+    pub(crate) fn start(self) -> Server {
+        Server::start(self)
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    lines: Mutex<(Vec<String>, bool)>,
+    news: Condvar,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) setup: Setup,
+    pub(crate) origin: String,
+    child: Child,
+    said: Arc<Said>,
+}
+
+impl Server {
+    fn start(setup: Setup) -> Self {
+        let mut child = setup.command(&["serve"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Said::default());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let hears = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                hears.lines.lock().unwrap().0.push(line.unwrap_or_else(|error| error.to_string()));
+                hears.news.notify_all();
+            }
+            hears.lines.lock().unwrap().1 = true;
+            hears.news.notify_all();
+        });
+        let mut server = Self { setup, origin: String::new(), child, said };
+        let line = server.wait_for_line("\"message\":\"serving\"");
+        let address = serde_json::from_str::<Value>(&line).unwrap()["address"].as_str().unwrap().to_owned();
+        server.origin = format!("http://{address}");
+        server
+    }
+
+    /// Waits until the server says something on standard error; gives the line.
+    pub(crate) fn wait_for_line(&self, part: &str) -> String {
+        let mut lines = self.said.lines.lock().unwrap();
+        loop {
+            if let Some(line) = lines.0.iter().find(|line| line.contains(part)) {
+                return line.clone();
+            }
+            assert!(!lines.1, "the server ended without saying {part}:\n{}", lines.0.join("\n"));
+            let (next, timeout) = self.said.news.wait_timeout(lines, Duration::from_secs(60)).unwrap();
+            assert!(!timeout.timed_out(), "the server did not say {part}:\n{}", next.0.join("\n"));
+            lines = next;
+        }
+    }
+
+    /// Everything it said on standard error so far.
+    pub(crate) fn output(&self) -> String {
+        self.said.lines.lock().unwrap().0.join("\n")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Asks it to stop and waits until it has; gives its settings back, and what it said.
+    pub(crate) fn stop(mut self) -> (Setup, String) {
+        self.signal("-TERM");
+        let status = self.child.wait().unwrap();
+        let output = self.output();
+        assert!(status.success(), "{output}");
+        (self.setup_back(), output)
+    }
+
+    /// Sends SIGTERM and goes on.
+    pub(crate) fn ask_to_stop(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Waits for its end; true if it ended well.
+    pub(crate) fn wait(mut self) -> (bool, Setup) {
+        let status = self.child.wait().unwrap();
+        (status.success(), self.setup_back())
+    }
+
+    /// Pulls the plug.
+    pub(crate) fn kill(mut self) -> Setup {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.setup_back()
+    }
+
+    fn setup_back(&self) -> Setup {
+        Setup { folder: Arc::clone(&self.setup.folder), settings: self.setup.settings.clone() }
+    }
+
+    /// An app with the access key.
+    pub(crate) fn app(&self) -> App {
+        App { http: http(), origin: self.origin.clone(), key: Some(CLIENT_KEY.to_owned()) }
+    }
+
+    /// An app with another access key, or none.
+    pub(crate) fn app_with(&self, key: Option<&str>) -> App {
+        App { key: key.map(str::to_owned), ..self.app() }
+    }
+
+    /// An administrator, logged in.
+    pub(crate) async fn operator(&self) -> Operator {
+        let body = json!({"username": "admin", "password": PASSWORD});
+        let answer = http().post(format!("{}/api/login", self.origin)).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let token = answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
+        Operator { http: http(), origin: self.origin.clone(), token }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that goes straight to where it is told.
+pub(crate) fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// A body for generateContent.
+pub(crate) fn ask(text: &str) -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": text}]}]})
+}
+
+/// An app that uses the pool as if it were Google.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) http: reqwest::Client,
+    pub(crate) origin: String,
+    pub(crate) key: Option<String>,
+}
+
+impl App {
+    /// A POST to a path below the origin, with the key in Google's header.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        let request = self.http.post(format!("{}{path}", self.origin)).json(body);
+        match &self.key {
+            Some(key) => request.header("x-goog-api-key", key),
+            None => request,
+        }
+    }
+
+    /// Asks a model, whole; gives the status and the body.
+    pub(crate) async fn generate(&self, model: &str, text: &str) -> (u16, Value) {
+        let path = format!("/v1beta/models/{model}:generateContent");
+        let answer = self.post(&path, &ask(text)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap())
+    }
+
+    /// Asks a model, streamed; gives the status and the raw bytes.
+    pub(crate) async fn stream(&self, model: &str, text: &str) -> (u16, Vec<u8>) {
+        let path = format!("/v1beta/models/{model}:streamGenerateContent?alt=sse");
+        let answer = self.post(&path, &ask(text)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.unwrap().to_vec())
+    }
+}
+
+/// An administrator with a token.
+pub(crate) struct Operator {
+    http: reqwest::Client,
+    origin: String,
+    token: String,
+}
+
+impl Operator {
+    pub(crate) async fn call(&self, verb: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = self.http.request(verb, format!("{}/api{path}", self.origin)).bearer_auth(&self.token);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// The whole log.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.len();
+            let (status, page) = self.call(reqwest::Method::GET, &format!("/events?after={after}&limit=5000"), None).await;
+            assert_eq!(status, 200, "{page}");
+            let events = page["events"].as_array().unwrap();
+            if events.is_empty() {
+                return all;
+            }
+            all.extend(events.iter().cloned());
+        }
+    }
+
+    /// The events of one type, once there are `count` of them (traffic is recorded a moment after it ended).
+    pub(crate) async fn events_of(&self, kind: &str, count: usize) -> Vec<Value> {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let events: Vec<Value> =
+                self.events().await.into_iter().filter(|event| event["type"] == kind).map(|event| event["event"].clone()).collect();
+            assert!(events.len() <= count, "{} {kind} instead of {count}: {events:#?}", events.len());
+            if events.len() == count {
+                return events;
+            }
+            assert!(std::time::Instant::now() < deadline, "{} {kind} instead of {count}", events.len());
+        }
+    }
+
+    pub(crate) async fn keys(&self) -> Vec<Value> {
+        let (status, answer) = self.call(reqwest::Method::GET, "/keys", None).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["keys"].as_array().unwrap().clone()
+    }
+}
+
+/// Every file below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
