@@ -89,7 +89,9 @@ pub async fn call(
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .finish();
     if let Some(body) = body {
-        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         request.set_body(Body::from_string(body.to_string()));
     }
     let response = endpoint(pool).get_response(request).await;

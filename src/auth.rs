@@ -81,7 +81,9 @@ impl Gatekeeper {
         };
         let in_header = headers.get(API_KEY).and_then(|value| find(value.as_bytes()));
         let client = in_header
-            .or_else(|| headers.get_all(AUTHORIZATION).iter().find_map(|value| find(bearer(value.as_bytes())?)))
+            .or_else(|| {
+                headers.get_all(AUTHORIZATION).iter().find_map(|value| find(bearer(value.as_bytes())?))
+            })
             .or_else(|| query_credentials(query).find_map(|value| find(value.as_bytes())));
         client.map_or(Admission::Unknown { presented }, Admission::Client)
     }
@@ -296,7 +298,13 @@ mod tests {
 
     fn admins(lifetime: Duration) -> Admins {
         let password = SecretString::from("correct horse".to_owned());
-        Admins::new("admin", Some(password), String::new(), &SecretString::from("0123456789abcdef".to_owned()), lifetime)
+        Admins::new(
+            "admin",
+            Some(password),
+            String::new(),
+            &SecretString::from("0123456789abcdef".to_owned()),
+            lifetime,
+        )
     }
 
     fn now() -> Millis {
@@ -312,7 +320,10 @@ mod tests {
         let admins = admins(Duration::from_secs(60));
         let token = admins.login("admin", secret("correct horse"), None, now()).await.unwrap();
         assert_eq!(admins.actor(&token.text), Some(Actor::Admin("admin".to_owned())));
-        assert_eq!(admins.login("root", secret("correct horse"), None, now()).await.unwrap_err(), LoginError::Wrong);
+        assert_eq!(
+            admins.login("root", secret("correct horse"), None, now()).await.unwrap_err(),
+            LoginError::Wrong
+        );
         assert_eq!(admins.login("admin", secret("wrong"), None, now()).await.unwrap_err(), LoginError::Wrong);
     }
 
@@ -329,7 +340,13 @@ mod tests {
         let admins = admins(Duration::from_secs(60));
         let old = admins.cli_token(now() - 61_000);
         assert_eq!(admins.actor(&old.text), None);
-        let other = Admins::new("admin", None, String::new(), &secret("another secret of 16"), Duration::from_secs(60));
+        let other = Admins::new(
+            "admin",
+            None,
+            String::new(),
+            &secret("another secret of 16"),
+            Duration::from_secs(60),
+        );
         assert_eq!(admins.actor(&other.cli_token(now()).text), None);
         let good = admins.cli_token(now()).text;
         assert_eq!(admins.actor(&good), Some(Actor::Cli));
@@ -344,7 +361,10 @@ mod tests {
         let address = Some(IpAddr::from([127, 0, 0, 9]));
         let mut time = now();
         for _ in 0..WRONG_LOGINS {
-            assert_eq!(admins.login("admin", secret("x"), address, time).await.unwrap_err(), LoginError::Wrong);
+            assert_eq!(
+                admins.login("admin", secret("x"), address, time).await.unwrap_err(),
+                LoginError::Wrong
+            );
         }
         let early = admins.login("admin", secret("correct horse"), address, time).await;
         assert_eq!(early.unwrap_err(), LoginError::TooMany(1_000));
@@ -352,7 +372,10 @@ mod tests {
         assert_eq!(admins.login("admin", secret("x"), address, time).await.unwrap_err(), LoginError::Wrong);
         let early = admins.login("admin", secret("correct horse"), address, time + 1_999).await;
         assert_eq!(early.unwrap_err(), LoginError::TooMany(1));
-        assert!(admins.login("admin", secret("correct horse"), None, time).await.is_ok(), "others are not held up");
+        assert!(
+            admins.login("admin", secret("correct horse"), None, time).await.is_ok(),
+            "others are not held up"
+        );
         assert!(admins.login("admin", secret("correct horse"), address, time + 2_000).await.is_ok());
     }
 }

@@ -122,11 +122,15 @@ impl Target {
             Ok(pool) => {
                 if let Some(password) = &pool.made_password {
                     let text = password.expose_secret();
-                    eprintln!("An administrator's password was made; this is the only time it is shown: {text}");
+                    eprintln!(
+                        "An administrator's password was made; this is the only time it is shown: {text}"
+                    );
                 }
                 Ok(Self::Here(Arc::new(pool)))
             }
-            Err(pool::Error::Journal(journal::Error::InUse { .. })) => Remote::connect(config).map(Self::There),
+            Err(pool::Error::Journal(journal::Error::InUse { .. })) => {
+                Remote::connect(config).map(Self::There)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -137,7 +141,8 @@ impl Target {
             Self::Here(pool) => admin::call(Arc::clone(pool), verb, path, body).await,
         };
         if (200..300).contains(&status) {
-            return serde_json::from_slice(&answer).map_err(|_| Error::Answer("the answer is no JSON".to_owned()));
+            return serde_json::from_slice(&answer)
+                .map_err(|_| Error::Answer("the answer is no JSON".to_owned()));
         }
         let told = serde_json::from_slice::<Value>(&answer).ok();
         let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
@@ -175,8 +180,14 @@ async fn on_keys(command: KeysCommand, given: Vec<String>, target: &Target) -> R
             let body = json!({"keys": given, "project": project});
             let answer = target.call(Method::POST, "/keys/bulk_add", Some(body)).await?;
             let results = answer.get("results").and_then(Value::as_array).cloned().unwrap_or_default();
-            let count = |word| results.iter().filter(|result| result.get("result") == Some(&json!(word))).count();
-            say(&format!("{} added, {} there already, {} invalid", count("added"), count("duplicate"), count("invalid")))
+            let count =
+                |word| results.iter().filter(|result| result.get("result") == Some(&json!(word))).count();
+            say(&format!(
+                "{} added, {} there already, {} invalid",
+                count("added"),
+                count("duplicate"),
+                count("invalid")
+            ))
         }
         KeysCommand::List { json } => {
             let answer = target.call(Method::GET, "/keys", None).await?;
@@ -215,17 +226,20 @@ pub async fn events(command: EventsCommand, config: &Config) -> Result<(), Error
         if page == 0 {
             break Ok(());
         }
-        let answer = match target.call(Method::GET, &format!("/events?after={after}&limit={page}"), None).await {
-            Ok(answer) => answer,
-            Err(error) => break Err(error),
-        };
+        let answer =
+            match target.call(Method::GET, &format!("/events?after={after}&limit={page}"), None).await {
+                Ok(answer) => answer,
+                Err(error) => break Err(error),
+            };
         let events = answer.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
         if events.is_empty() {
             break Ok(());
         }
         left -= events.len() as u64;
         after = answer.get("next").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        if let Err(error) = events.iter().try_for_each(|event| say(&if json { event.to_string() } else { line(event) })) {
+        if let Err(error) =
+            events.iter().try_for_each(|event| say(&if json { event.to_string() } else { line(event) }))
+        {
             break Err(error);
         }
     };
@@ -304,7 +318,11 @@ fn table(answer: &Value) -> String {
     }
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     config::{Config, Database},
@@ -76,18 +76,26 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         gemini_base_url: google.origin(),
         database: Database::Fjall(folder.0.clone()),
         data_dir: folder.0.clone(),
+        admin_username: "admin".to_owned(),
+        admin_password: None,
+        secret_key: None,
         host: config.host.or(Some(std::net::Ipv4Addr::LOCALHOST.into())),
         ..config
     };
     let service = Service::open(config).await?;
     let listener = service.listen().await?;
     let Ok(address) = listener.local_addr() else { return Ok(()) };
+    let password =
+        service.made_password().map(|password| password.expose_secret().to_owned()).unwrap_or_default();
+    let folder_name = folder.0.display();
     eprintln!(
         "\n  The pool serves a simulated Google at http://{address}. Ask it something:\n\n    \
          curl http://{address}/v1beta/models/gemini-2.5-flash:generateContent \\\n      \
          -H 'x-goog-api-key: {CLIENT_KEY}' -H 'content-type: application/json' \\\n      \
          -d '{{\"contents\":[{{\"parts\":[{{\"text\":\"Hello\"}}]}}]}}'\n\n  \
-         Watch: curl http://{address}/readyz     Stop: Ctrl-C\n"
+         Look at its keys and its log:\n\n    gemini-pool --data-dir {folder_name} keys list\n    \
+         gemini-pool --data-dir {folder_name} events list\n\n  \
+         The admin API is at http://{address}/api, for `admin` with the password {password}. Stop: Ctrl-C\n"
     );
     let apps = tokio::spawn(ask_now_and_then(format!("http://{address}")));
     let served = service.run(listener, shutdown).await;

@@ -86,7 +86,10 @@ impl Body for Sending {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let chunk = self.chunks.pop_front();
         self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
@@ -167,8 +170,11 @@ impl Gemini {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_keepalive(Some(IDLE_TIMEOUT));
         // HTTP/1.1 by choice: one HTTP/2 connection would hold all streams to its limit.
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(connector);
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -190,8 +196,10 @@ impl Gemini {
     pub async fn call(&self, call: &Call<'_>, key: &UpstreamKey) -> Result<Response<Incoming>, CallError> {
         let mark = if call.query.is_empty() { "" } else { "?" };
         let uri = [self.base.as_str(), call.path, mark, call.query].concat();
-        let body =
-            Sending { chunks: call.payload.chunks.iter().cloned().collect(), left: call.payload.length as u64 };
+        let body = Sending {
+            chunks: call.payload.chunks.iter().cloned().collect(),
+            left: call.payload.length as u64,
+        };
         let mut request =
             Request::builder().method(call.verb).uri(uri).body(body).map_err(CallError::Address)?;
         let sent = request.headers_mut();

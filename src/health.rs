@@ -9,7 +9,10 @@ use http::{StatusCode, header};
 use poem::{Body, Response};
 use serde_json::json;
 
-use crate::{ledger::{Ledger, clock::Clock}, scheduler::Scheduler};
+use crate::{
+    ledger::{Ledger, clock::Clock},
+    scheduler::Scheduler,
+};
 
 /// What readiness depends on.
 pub struct Health {

@@ -165,12 +165,9 @@ impl Ledger {
         });
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
-        let writer =
-            Writer { shared: Arc::clone(&shared), views, clock, max_failures, hash, unsynced: None };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(OpenError::Thread)?;
+        let writer = Writer { shared: Arc::clone(&shared), views, clock, max_failures, hash, unsynced: None };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
@@ -327,13 +324,15 @@ impl Writer {
         loop {
             let message = match self.unsynced {
                 None => messages.recv().await,
-                Some(since) => match tokio::time::timeout_at((since + SYNC_AFTER).into(), messages.recv()).await {
-                    Ok(message) => message,
-                    Err(_) => {
-                        self.sync();
-                        continue;
+                Some(since) => {
+                    match tokio::time::timeout_at((since + SYNC_AFTER).into(), messages.recv()).await {
+                        Ok(message) => message,
+                        Err(_) => {
+                            self.sync();
+                            continue;
+                        }
                     }
-                },
+                }
             };
             let Some(message) = message else { break };
             let mut next = Some(message);
@@ -348,7 +347,8 @@ impl Writer {
                         let last_of_batch = self.follow(fact, &mut events) || waiter.is_some();
                         waiting.extend(waiter);
                         if !last_of_batch && events.len() < BATCH {
-                            next = tokio::time::timeout_at(linger.into(), messages.recv()).await.ok().flatten();
+                            next =
+                                tokio::time::timeout_at(linger.into(), messages.recv()).await.ok().flatten();
                         }
                     }
                 }
@@ -420,7 +420,8 @@ impl Writer {
                 Err(error) => return Err(self.fail(error.into(), recorded)),
             }
         }
-        if let Err(error) = self.shared.journal.append(Batch { after, frames: &frames, secrets }, durability) {
+        if let Err(error) = self.shared.journal.append(Batch { after, frames: &frames, secrets }, durability)
+        {
             return Err(self.fail(error, recorded));
         }
         self.hash = hash;
@@ -480,3 +481,6 @@ impl Writer {
         self.show(&unrecorded);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,8 +107,9 @@ impl Pool {
             Database::Fjall(folder) => Arc::new(FjallJournal::open(&folder.join("log"))?),
             Database::Memory => Arc::new(MemoryJournal::new()),
         };
-        let master = own_secret(config.master_key.as_ref(), &config.data_dir, "master.key")?;
         let sealed = journal.secrets()?;
+        let master =
+            own_secret(config.master_key.as_ref(), &config.data_dir, "master.key", sealed.is_empty())?;
         let (vault, mut fresh) = Vault::open(&master, &sealed)?;
         let kept = sealed.iter().find(|(name, _)| name == ADMIN_PASSWORD);
         let mut made_password = None;
@@ -129,9 +130,15 @@ impl Pool {
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
         let views: Vec<Arc<dyn View>> =
             vec![Arc::clone(&vault) as _, Arc::clone(&scheduler) as _, Arc::clone(&gatekeeper) as _];
-        let opened = { let clock = clock.clone(); let failures = config.max_failures_per_key; move || Ledger::open(journal, clock, failures, views) };
+        let opened = {
+            let clock = clock.clone();
+            let failures = config.max_failures_per_key;
+            move || Ledger::open(journal, clock, failures, views)
+        };
         // Reading a long log takes a while; the runtime's threads are for requests.
-        let ledger = tokio::task::spawn_blocking(opened).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let ledger = tokio::task::spawn_blocking(opened)
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         if !fresh.is_empty() {
             ledger.commit(move |_| Ok(Decision { events: Vec::new(), secrets: fresh, answer: () })).await?;
         }
@@ -176,8 +183,10 @@ impl Pool {
             new.push(NewKey { fingerprint, tail, label, project, secret });
             results.push(None);
         }
-        let added = self.ledger.commit(move |state| rules::add_keys(state, new, &actor)).await?;
-        let mut added = added.into_iter();
+        let fingerprints: Vec<Fingerprint> = new.iter().map(|new| new.fingerprint).collect();
+        let added = self.ledger.commit(move |state| rules::add_keys(state, new, &actor)).await;
+        self.vault.dismiss(&fingerprints);
+        let mut added = added?.into_iter();
         Ok(results
             .into_iter()
             .filter_map(|result| result.or_else(|| added.next().map(GivenResult::Taken)))
@@ -209,18 +218,30 @@ impl Pool {
 /// # Errors
 /// [`Error::File`], [`Error::Vault`].
 pub fn admins(config: &Config, hash: String) -> Result<Admins, Error> {
-    let secret = own_secret(config.secret_key.as_ref(), &config.data_dir, "secret.key")?;
+    let secret = own_secret(config.secret_key.as_ref(), &config.data_dir, "secret.key", true)?;
     let (name, lifetime) = (&config.admin_username, config.access_token_lifetime);
     Ok(Admins::new(name, config.admin_password.clone(), hash, &secret, lifetime))
 }
 
 /// A secret of the pool's own: as told, or from its file, or made now and kept there for its owner alone.
-fn own_secret(told: Option<&SecretString>, folder: &Path, name: &str) -> Result<SecretString, Error> {
+///
+/// Where things were sealed with it, a new one would open nothing: then `may_make` is false.
+fn own_secret(
+    told: Option<&SecretString>,
+    folder: &Path,
+    name: &str,
+    may_make: bool,
+) -> Result<SecretString, Error> {
     if let Some(told) = told {
         return Ok(told.clone());
     }
     let path = folder.join(name);
     let failed = |source| Error::File { path: path.clone(), source };
+    if !may_make && !path.exists() {
+        let lost = "it is gone, and the stored keys are sealed with it: restore it from a backup, or set MASTER_KEY; \
+                    or move the data directory away and add the keys again";
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::NotFound, lost)));
+    }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
@@ -230,7 +251,11 @@ fn own_secret(told: Option<&SecretString>, folder: &Path, name: &str) -> Result<
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let mut text = String::new();
-            OpenOptions::new().read(true).open(&path).and_then(|mut file| file.read_to_string(&mut text)).map_err(failed)?;
+            OpenOptions::new()
+                .read(true)
+                .open(&path)
+                .and_then(|mut file| file.read_to_string(&mut text))
+                .map_err(failed)?;
             let text = text.trim();
             if text.len() < 16 {
                 let broken = "it holds no secret; restore it from a backup, or delete it if nothing was sealed with it";

@@ -49,6 +49,8 @@ use crate::{
     vault::{self, Vault},
 };
 
+/// How long to wait for a key that another request is trying for the first time.
+const TRIAL: Duration = Duration::from_secs(2);
 /// Largest head of a request, in bytes: SDKs send about one thousand.
 const MOST_HEADER_BYTES: usize = 64 << 10;
 
@@ -155,13 +157,15 @@ impl Proxy {
             &parts.method,
             parts.uri.path(),
         );
-        let response = match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
-            Ok(asked) => self.attend(asked, body, record).await,
-            Err(refusal) => {
-                intake::drain(body).await;
-                refuse(record, &refusal, shape)
-            }
-        };
+        record.called(&parts.headers);
+        let response =
+            match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
+                Ok(asked) => self.attend(asked, body, record).await,
+                Err(refusal) => {
+                    intake::drain(body).await;
+                    refuse(record, &refusal, shape)
+                }
+            };
         finished(response, id)
     }
 
@@ -182,7 +186,8 @@ impl Proxy {
             return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
         }
         let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
-        let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.uploads.owner(id).is_some());
+        let known_upload =
+            matches!(&target.upload, Some(Upload::Chunk { id }) if self.uploads.owner(id).is_some());
         match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
             Admission::Anonymous => {}
@@ -198,7 +203,8 @@ impl Proxy {
         record.answered.streamed = target.streamed;
         // The client's own deadline (gemini-wire §2) is the request's, where it is the shorter.
         let own = client.get("x-server-timeout").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
-        let own = own.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|own| !own.is_zero());
+        let own =
+            own.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|own| !own.is_zero());
         let timeout = own.unwrap_or(self.limits.request_timeout).min(self.limits.request_timeout);
         Ok(Asked {
             id,
@@ -289,16 +295,17 @@ impl Proxy {
             _ if asked.target.bound => From::Keeper,
             _ => From::All,
         };
-        let ask = Ask { model: &asked.model, method: &asked.target.method, tried, from };
+        let mut ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd: false };
+        let patience = asked.deadline.min(Instant::now() + TRIAL);
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            match self.scheduler.choose(&ask, self.clock.now(), vault::random().map_or(0, u64::from_ne_bytes)) {
+            match self.scheduler.choose(&ask, self.clock.now(), vault::random().map_or(0, u64::from_ne_bytes))
+            {
                 Err(nobody) if nobody.on_trial => {
-                    if tokio::time::timeout_at(asked.deadline, progress).await.is_err() {
-                        return Err(nobody);
-                    }
+                    // A refusal comes at once; what takes longer is a key at work.
+                    ask.crowd = tokio::time::timeout_at(patience, progress).await.is_err();
                 }
                 chosen => return chosen,
             }

@@ -34,6 +34,8 @@ pub struct Ask<'a> {
     pub tried: &'a [KeyId],
     /// Which keys may be chosen at all.
     pub from: From,
+    /// Also take a key on trial that has a request under way.
+    pub crowd: bool,
 }
 
 /// Which keys may be chosen at all.
@@ -66,7 +68,9 @@ pub struct Choice {
 /// Nobody can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nobody {
-    /// When the first key that may be chosen is expected back; none: not by itself.
+    /// The first time from now on at which some key that [`Ask::from`] allows has no closed
+    /// gate before it: now, where one was only tried or is on trial; none, where only a check
+    /// or an operator brings one back.
     pub opens: Option<Millis>,
     /// Why not.
     pub passed_over: PassedOver,
@@ -98,6 +102,13 @@ impl Load {
 
     fn set_proven(&self, proven: bool) {
         self.proven.store(proven, Ordering::Relaxed);
+    }
+
+    /// Lost against a quicker key. Mostly it is the request that is slow and not the key, and a
+    /// key that is never chosen is never measured again: so what is held against it fades.
+    fn forgive(&self) {
+        let old = self.first_byte.load(Ordering::Relaxed);
+        self.first_byte.store(old - old / 8, Ordering::Relaxed);
     }
 
     /// The lower, the better: how long a request more would take, roughly.

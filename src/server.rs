@@ -119,10 +119,12 @@ impl Service {
         let Self { pool, gemini, config } = self;
         let address = listener.local_addr().map_err(Error::Serve)?;
         pool.gatekeeper.open_when_without_clients(address.ip().is_loopback() || config.allow_anonymous);
-        let started = ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
+        let started =
+            ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
         pool.ledger.note(started).await.map_err(|error| Error::Record("started", error))?;
         let address_file = AddressFile::write(&config.data_dir, address);
-        let health = Arc::new(Health::new(pool.ledger.clone(), Arc::clone(&pool.scheduler), pool.clock.clone()));
+        let health =
+            Arc::new(Health::new(pool.ledger.clone(), Arc::clone(&pool.scheduler), pool.clock.clone()));
         let parts = Parts {
             ledger: pool.ledger.clone(),
             scheduler: Arc::clone(&pool.scheduler),
@@ -182,8 +184,20 @@ fn app(
 ) -> impl Endpoint<Output = Response> {
     let (alive, ready) = (Arc::clone(&health), health);
     let own = Route::new()
-        .at("/healthz", make(move |_| { let alive = Arc::clone(&alive); async move { alive.alive() } }))
-        .at("/readyz", make(move |_| { let ready = Arc::clone(&ready); async move { ready.ready() } }))
+        .at(
+            "/healthz",
+            make(move |_| {
+                let alive = Arc::clone(&alive);
+                async move { alive.alive() }
+            }),
+        )
+        .at(
+            "/readyz",
+            make(move |_| {
+                let ready = Arc::clone(&ready);
+                async move { ready.ready() }
+            }),
+        )
         .nest("/api", admin::endpoint(pool))
         .map_to_response();
     let own = Arc::new(own);

@@ -7,18 +7,14 @@
 //! a secret leaves this module as a header for Google, or as bytes to mask in
 //! what comes back, and in no other way.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
 use http::HeaderValue;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use projections::{Digest, Event, Fingerprint, Recorded, State};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use zeroize::Zeroizing;
@@ -114,6 +110,8 @@ pub struct Vault {
     fingerprints: SecretBox<[u8; KEY]>,
     clients: SecretBox<[u8; KEY]>,
     open: RwLock<HashMap<Fingerprint, UpstreamKey>>,
+    /// Keys whose `KeyAdded` is on its way through the ledger.
+    admitted: Mutex<HashMap<Fingerprint, UpstreamKey>>,
 }
 
 impl fmt::Debug for Vault {
@@ -149,6 +147,7 @@ impl Vault {
             fingerprints: derive(FINGERPRINT_CONTEXT),
             clients: derive(CLIENT_CONTEXT),
             open: RwLock::default(),
+            admitted: Mutex::default(),
         };
         for (name, sealed) in sealed.iter().filter(|(name, _)| name.starts_with(KEY_PREFIX)) {
             let secret = unseal(&master, name, sealed)?;
@@ -176,7 +175,7 @@ impl Vault {
         Digest(*blake3::keyed_hash(self.clients.expose_secret(), presented).as_bytes())
     }
 
-    /// Seals a key for storage and keeps it open here, for the event that adds it.
+    /// Seals a key for storage, and holds it until the event that adds it opens it; then say [`Vault::dismiss`].
     ///
     /// # Errors
     /// [`Error::Random`].
@@ -184,8 +183,13 @@ impl Vault {
         let fingerprint = self.fingerprint(&key);
         let name = secret_name(&fingerprint);
         let sealed = Some(seal(self.master.expose_secret(), &name, key.bytes())?);
-        self.open.write().insert(fingerprint, key);
+        self.admitted.lock().insert(fingerprint, key);
         Ok((fingerprint, SecretChange { name, sealed }))
+    }
+
+    /// Forgets keys that were admitted, whether or not they were added.
+    pub fn dismiss(&self, fingerprints: &[Fingerprint]) {
+        self.admitted.lock().retain(|fingerprint, _| !fingerprints.contains(fingerprint));
     }
 
     /// Seals something else under a name of its own.
@@ -212,11 +216,18 @@ impl Vault {
     }
 }
 
-/// Forgets the secrets of removed keys.
+/// Opens the secrets of added keys and forgets those of removed ones, in the log's order.
 impl View for Vault {
     fn rebuild(&self, _state: &State) {}
 
     fn folded(&self, state: &State, events: &[Recorded]) {
+        for recorded in events {
+            if let Event::KeyAdded(event) = &recorded.event
+                && let Some(key) = self.admitted.lock().get(&event.fingerprint)
+            {
+                self.open.write().insert(event.fingerprint, key.clone());
+            }
+        }
         if events.iter().any(|recorded| matches!(recorded.event, Event::KeyRemoved(_))) {
             self.open.write().retain(|fingerprint, _| !state.keys.was_removed(fingerprint));
         }

@@ -174,9 +174,8 @@ impl<'de> Deserialize<'de> for RequestId {
             text.parse().map_err(serde::de::Error::custom)
         } else {
             let bytes = Vec::<u8>::deserialize(deserializer)?;
-            let bytes: [u8; 16] = bytes
-                .try_into()
-                .map_err(|_| serde::de::Error::custom("a request id has 16 bytes"))?;
+            let bytes: [u8; 16] =
+                bytes.try_into().map_err(|_| serde::de::Error::custom("a request id has 16 bytes"))?;
             Ok(Self(u128::from_be_bytes(bytes)))
         }
     }

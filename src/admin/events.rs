@@ -76,7 +76,8 @@ impl EventsApi {
             let head = *pool.ledger.head().borrow();
             pool.ledger.events(after, limit).map(|events| (head, events))
         });
-        let (head, events) = read.await.map_err(|_| Problem::bad_request("the events could not be read"))??;
+        let (head, events) =
+            read.await.map_err(|_| Problem::bad_request("the events could not be read"))??;
         let next = events.last().map_or(after, |recorded| recorded.seq);
         Ok(Json(EventPage { events: events.iter().map(EventView::new).collect(), next, head }))
     }

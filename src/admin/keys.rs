@@ -11,7 +11,10 @@ use secrecy::SecretString;
 
 use super::{Tag, Token, problem::Problem};
 use crate::{
-    ledger::{clock::rfc3339, rules::{Added, KeyChange}},
+    ledger::{
+        clock::rfc3339,
+        rules::{Added, KeyChange},
+    },
     pool::{GivenKey, GivenResult, Pool},
 };
 
@@ -126,9 +129,11 @@ struct KeyPatch {
 
 fn view(keys: &Keys, key: &Key, now: Millis) -> KeyView {
     let project = keys.project(&key.project);
-    let whole = key.gate.iter().chain(project.and_then(|project| project.gate.as_ref())).map(|gate| (None, gate));
+    let whole =
+        key.gate.iter().chain(project.and_then(|project| project.gate.as_ref())).map(|gate| (None, gate));
     let models = project.into_iter().flat_map(|project| &project.models);
-    let models = models.flat_map(|(model, windows)| windows.values().map(move |gate| (Some(model.clone()), gate)));
+    let models =
+        models.flat_map(|(model, windows)| windows.values().map(move |gate| (Some(model.clone()), gate)));
     let gates = whole.chain(models).filter(|(_, gate)| gate.is_closed(now));
     KeyView {
         id: key.id.0,
@@ -189,7 +194,9 @@ impl KeysApi {
         let results = pool.add_keys(given.collect(), actor).await?;
         let view = |result: GivenResult| match result {
             GivenResult::Taken(Added::New(key)) => AddedKey { result: AddResult::Added, id: Some(key.0) },
-            GivenResult::Taken(Added::Known(key)) => AddedKey { result: AddResult::Duplicate, id: Some(key.0) },
+            GivenResult::Taken(Added::Known(key)) => {
+                AddedKey { result: AddResult::Duplicate, id: Some(key.0) }
+            }
             GivenResult::Taken(Added::Removed) | GivenResult::NotAKey => {
                 AddedKey { result: AddResult::Invalid, id: None }
             }
@@ -199,7 +206,12 @@ impl KeysApi {
 
     /// Enable or disable a key
     #[oai(path = "/keys/:key_id", method = "patch", tag = "Tag::Keys", operation_id = "update_key")]
-    async fn update(&self, token: Token, key_id: Path<u32>, body: Json<KeyPatch>) -> Result<Json<KeyView>, Problem> {
+    async fn update(
+        &self,
+        token: Token,
+        key_id: Path<u32>,
+        body: Json<KeyPatch>,
+    ) -> Result<Json<KeyView>, Problem> {
         let change = match body.0.enabled {
             Some(true) => KeyChange::Enable,
             Some(false) => KeyChange::Disable,

@@ -77,7 +77,9 @@ impl Problem {
 impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Refused(Refused::NoSuchKey(key)) => Self::not_found(format!("there is no key {key}")),
+            CommitError::Refused(Refused::NoSuchKey(key)) => {
+                Self::not_found(format!("there is no key {key}"))
+            }
             CommitError::Log(_) | CommitError::Stopping => Self::unavailable(error.to_string()),
         }
     }
@@ -100,6 +102,10 @@ impl From<OpenError> for Problem {
 
 /// Errors that the framework found (a missing field, a wrong type, no such path) in the same form.
 pub(super) async fn of_framework(error: poem::Error) -> Response {
+    if error.is_from_response() {
+        // An answer of this API's own, on its way through the framework.
+        return error.into_response();
+    }
     let status = error.status();
     let (title, code) = match status {
         StatusCode::UNAUTHORIZED => return Problem::unauthenticated().into_response(),
@@ -110,7 +116,8 @@ pub(super) async fn of_framework(error: poem::Error) -> Response {
         status if status.is_client_error() => ("Bad request", "bad_request"),
         _ => ("Internal error", "internal"),
     };
-    let text = if status.is_server_error() { "the server's log says more".to_owned() } else { error.to_string() };
+    let text =
+        if status.is_server_error() { "the server's log says more".to_owned() } else { error.to_string() };
     let body = detail(status.as_u16(), title, code, text);
     with_type(body.into_response(), status)
 }

@@ -23,18 +23,27 @@ impl Remote {
         })?;
         let token = pool::admins(config, String::new())?.cli_token(Clock::system().now()).text;
         // The pool is on this machine: a proxy for the outer world would not find it.
-        let client = reqwest::Client::builder().no_proxy().build().map_err(|error| Error::Remote(error.to_string()))?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .map_err(|error| Error::Remote(error.to_string()))?;
         Ok(Self { client, address, token })
     }
 
     /// Calls it; gives the status and the body.
-    pub(super) async fn call(&self, verb: Method, path: &str, body: Option<Value>) -> Result<(u16, Vec<u8>), Error> {
+    pub(super) async fn call(
+        &self,
+        verb: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(u16, Vec<u8>), Error> {
         let url = format!("http://{}/api{path}", self.address);
         let mut request = self.client.request(verb, url).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let failed = |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
+        let failed =
+            |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
         let response = request.send().await.map_err(failed)?;
         let status = response.status().as_u16();
         Ok((status, response.bytes().await.map_err(failed)?.to_vec()))

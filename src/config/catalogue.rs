@@ -54,7 +54,11 @@ pub const SETTINGS: &[Setting] = &[
         "The pool's address as apps see it, such as https://gemini.example.org, for upload addresses in \
          answers. Default: the Host that the request names.",
     ),
-    setting("DATABASE_URL", "fjall:./data", "Where the log is: fjall:FOLDER, or memory: for none that stays."),
+    setting(
+        "DATABASE_URL",
+        "fjall:./data",
+        "Where the log is: fjall:FOLDER, or memory: for none that stays.",
+    ),
     setting(
         "DATA_DIR",
         "",
@@ -72,14 +76,23 @@ pub const SETTINGS: &[Setting] = &[
         "Seals the upstream keys on disk; at least 16 characters. Default: made and kept in DATA_DIR/master.key. \
          Without it the sealed keys cannot be opened again.",
     ),
-    setting("ACCESS_TOKEN_EXPIRE_MINUTES", "30", "How long an administrator's access token is good, in minutes."),
+    setting(
+        "ACCESS_TOKEN_EXPIRE_MINUTES",
+        "30",
+        "How long an administrator's access token is good, in minutes.",
+    ),
     setting("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com", "The upstream API."),
     setting(
         "MAX_FAILURES_PER_KEY",
         "3",
         "Server errors or timeouts in a row after which a key rests for a while, if other keys do well.",
     ),
-    setting("MAX_ATTEMPTS", "3", "Upstream tries per request at most, 1 to 10."),
+    setting(
+        "MAX_ATTEMPTS",
+        "3",
+        "Upstream tries per request at most, 1 to 10. A key that Google refuses at the door (bad credential, spent \
+         quota) does not count: it is closed at once, and the next one is tried.",
+    ),
     setting("STRATEGY", "least-loaded", "How to choose among usable keys: least-loaded or round-robin."),
     setting(
         "REQUEST_TIMEOUT",
@@ -92,7 +105,11 @@ pub const SETTINGS: &[Setting] = &[
         "104857600",
         "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries.",
     ),
-    setting("BODY_MEMORY_BYTES", "536870912", "Memory for request bodies of all requests together, in bytes."),
+    setting(
+        "BODY_MEMORY_BYTES",
+        "536870912",
+        "Memory for request bodies of all requests together, in bytes.",
+    ),
     setting("SHUTDOWN_TIMEOUT", "30", "Seconds that running requests get to end when the server stops."),
     setting(
         "LOG_FAILURE",

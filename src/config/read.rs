@@ -35,9 +35,11 @@ const NO_EFFECT_YET: &[&str] = &["KEY_RECHECK_INTERVAL", "LOG_RETENTION_DAYS"];
 /// # Errors
 /// [`Mistakes`]: all that are wrong, at once.
 pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>) -> Result<Config, Mistakes> {
-    let mut reader = Reader { sources, read_file, mistakes: Vec::new(), shown: Vec::new(), warnings: Vec::new() };
+    let mut reader =
+        Reader { sources, read_file, mistakes: Vec::new(), shown: Vec::new(), warnings: Vec::new() };
     reader.refuse_unknown();
-    let database = reader.get("DATABASE_URL", "fjall:FOLDER or memory:", database).unwrap_or(Database::Memory);
+    let database =
+        reader.get("DATABASE_URL", "fjall:FOLDER or memory:", database).unwrap_or(Database::Memory);
     let beside = match &database {
         Database::Fjall(folder) => folder.clone(),
         Database::Memory => PathBuf::from("./data"),
@@ -59,7 +61,9 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         admin_password: reader.secret("ADMIN_PASSWORD", 8),
         secret_key: reader.secret("SECRET_KEY", 16),
         master_key: reader.secret("MASTER_KEY", 16),
-        access_token_lifetime: Duration::from_secs(60 * reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 1, 525_600)),
+        access_token_lifetime: Duration::from_secs(
+            60 * reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 1, 525_600),
+        ),
         gemini_base_url: reader.get("GEMINI_BASE_URL", URL, url).unwrap_or_default(),
         max_failures_per_key: reader.number("MAX_FAILURES_PER_KEY", 1, 1_000_000),
         max_attempts: reader.number("MAX_ATTEMPTS", 1, 10),
@@ -85,9 +89,13 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         warnings: Vec::new(),
     };
     if config.body_memory_bytes < config.max_body_bytes {
-        reader.mistake("BODY_MEMORY_BYTES", "wants at least MAX_BODY_BYTES, or no such body could ever be taken");
+        reader.mistake(
+            "BODY_MEMORY_BYTES",
+            "wants at least MAX_BODY_BYTES, or no such body could ever be taken",
+        );
     }
-    let order = |name: &str| SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len());
+    let order =
+        |name: &str| SETTINGS.iter().position(|setting| setting.name == name).unwrap_or(SETTINGS.len());
     if !reader.mistakes.is_empty() {
         reader.mistakes.sort_by_key(|mistake| order(&mistake.name));
         return Err(Mistakes(reader.mistakes));
@@ -128,11 +136,13 @@ fn strategy(text: &str) -> Option<Strategy> {
 pub(crate) fn split_keys(text: &str) -> Option<Vec<String>> {
     let text = text.trim();
     if text.starts_with('[') {
-        return serde_json::from_str::<Vec<String>>(text)
-            .ok()
-            .map(|keys| keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect());
+        return serde_json::from_str::<Vec<String>>(text).ok().map(|keys| {
+            keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect()
+        });
     }
-    let keys = text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').map(|key| key.trim_matches(['"', '\'']));
+    let keys = text
+        .split(|c: char| c.is_whitespace() || c == ',' || c == ';')
+        .map(|key| key.trim_matches(['"', '\'']));
     Some(keys.filter(|key| !key.is_empty()).map(str::to_owned).collect())
 }
 
@@ -158,12 +168,15 @@ impl Reader<'_> {
             }
             let near = SETTINGS.iter().find(|setting| strsim::damerau_levenshtein(setting.name, base) <= 2);
             match near {
-                Some(setting) => self.mistake(name, format_args!("is no setting; did you mean {}?", setting.name)),
+                Some(setting) => {
+                    self.mistake(name, format_args!("is no setting; did you mean {}?", setting.name))
+                }
                 None => self.warnings.push(format!("{name} in .env is no setting of this program")),
             }
         }
         for name in NOT_YET {
-            let set = |values: &BTreeMap<String, String>| values.get(*name).is_some_and(|value| !value.is_empty());
+            let set =
+                |values: &BTreeMap<String, String>| values.get(*name).is_some_and(|value| !value.is_empty());
             if set(&self.sources.dot_env) || set(&self.sources.environment) {
                 self.mistake(name, "is not supported by this version; remove it");
             }
@@ -187,7 +200,8 @@ impl Reader<'_> {
             return (value.clone(), Origin::Flag);
         }
         let file = format!("{name}_FILE");
-        let sources = [(&self.sources.environment, Origin::Environment), (&self.sources.dot_env, Origin::DotEnv)];
+        let sources =
+            [(&self.sources.environment, Origin::Environment), (&self.sources.dot_env, Origin::DotEnv)];
         for (values, origin) in sources {
             if let Some(value) = values.get(name).filter(|value| !value.trim().is_empty()) {
                 return (value.trim().to_owned(), origin);
@@ -195,7 +209,9 @@ impl Reader<'_> {
             if let Some(path) = values.get(&file).filter(|_| setting.secret) {
                 match (self.read_file)(Path::new(path)) {
                     Ok(text) => return (text.trim().to_owned(), Origin::File),
-                    Err(error) => self.mistake(&file, format_args!("a file that can be read: {path}: {error}")),
+                    Err(error) => {
+                        self.mistake(&file, format_args!("a file that can be read: {path}: {error}"))
+                    }
                 }
             }
         }
@@ -206,7 +222,12 @@ impl Reader<'_> {
         self.shown.push(Shown { name, value, origin });
     }
 
-    fn optional<T>(&mut self, name: &'static str, wants: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        wants: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let (text, origin) = self.raw(name);
         self.show(name, text.clone(), origin);
         if text.is_empty() {
@@ -280,7 +301,8 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Sources {
-        let environment = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Sources { environment, ..Sources::default() }
     }
 
@@ -339,7 +361,9 @@ mod tests {
 
     #[test]
     fn keys_are_split_however_people_write_them() {
-        for text in ["AIza1,AQ.2", " AIza1 , AQ.2 ", "AIza1\nAQ.2\n", r#"["AIza1", "AQ.2"]"#, "'AIza1';\"AQ.2\""] {
+        for text in
+            ["AIza1,AQ.2", " AIza1 , AQ.2 ", "AIza1\nAQ.2\n", r#"["AIza1", "AQ.2"]"#, "'AIza1';\"AQ.2\""]
+        {
             let config = read(&env(&[("GEMINI_API_KEYS", text)])).unwrap();
             let keys: Vec<_> = config.gemini_api_keys.iter().map(ExposeSecret::expose_secret).collect();
             assert_eq!(keys, ["AIza1", "AQ.2"], "{text}");
@@ -348,7 +372,8 @@ mod tests {
 
     #[test]
     fn secrets_come_from_files_too_and_are_never_shown() {
-        let sources = env(&[("MASTER_KEY_FILE", "/run/secrets/master"), ("ADMIN_PASSWORD", "a good password")]);
+        let sources =
+            env(&[("MASTER_KEY_FILE", "/run/secrets/master"), ("ADMIN_PASSWORD", "a good password")]);
         let config = parse(&sources, &|path| {
             assert_eq!(path, Path::new("/run/secrets/master"));
             Ok("0123456789abcdef-secret\n".to_owned())

@@ -51,7 +51,8 @@ fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str()) || (headers.contains_key(CONNECTION) && is_named_by_connection(headers, name))
+    HOP_BY_HOP.contains(&name.as_str())
+        || (headers.contains_key(CONNECTION) && is_named_by_connection(headers, name))
 }
 
 /// A client's headers as they go upstream, without a credential.
@@ -93,7 +94,8 @@ pub fn own_address(value: &HeaderValue, google: &str, own: &str) -> Option<Heade
         },
     };
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).collect();
+    let kept: Vec<&str> =
+        query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).collect();
     let mark = if kept.is_empty() { "" } else { "?" };
     HeaderValue::from_str(&format!("{origin}{path}{mark}{}", kept.join("&"))).ok()
 }
@@ -169,7 +171,8 @@ mod tests {
         let google = "https://generativelanguage.googleapis.com";
         let address = |text| own_address(&HeaderValue::from_static(text), google, "http://pool:8000");
         assert_eq!(
-            address("https://generativelanguage.googleapis.com/upload/v1beta/files?upload_id=A&key=AIza&x=1").unwrap(),
+            address("https://generativelanguage.googleapis.com/upload/v1beta/files?upload_id=A&key=AIza&x=1")
+                .unwrap(),
             "http://pool:8000/upload/v1beta/files?upload_id=A&x=1"
         );
         assert_eq!(address("https://storage.example/elsewhere?key=1"), None);

@@ -145,11 +145,7 @@ fn payload_of(event: &Event) -> Result<(u8, Vec<u8>), EncodeError> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn decode(
-    seq: Seq,
-    frame: &[u8],
-    previous: Option<&ChainHash>,
-) -> Result<(Recorded, ChainHash), Damage> {
+pub fn decode(seq: Seq, frame: &[u8], previous: Option<&ChainHash>) -> Result<(Recorded, ChainHash), Damage> {
     let (body, hash) = frame.split_last_chunk::<HASH>().ok_or(Damage::Length)?;
     let (content, check) = body.split_last_chunk::<CHECK>().ok_or(Damage::Length)?;
     let (head, payload) = content.split_first_chunk::<HEAD>().ok_or(Damage::Length)?;
@@ -197,3 +193,6 @@ fn event_of(kind: u16, version: u8, class: Class, codec: u8, payload: &[u8]) -> 
     for_each_event!(decode_each);
     Ok(Event::Unknown(Unknown { kind, version, class, codec, payload: payload.to_vec() }))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,8 @@
 //! One suite for every back end: the contract of [`super`], rule by rule.
 
-use super::{Batch, Durability, Entry, Error, Journal, SecretChange, fjall::FjallJournal, memory::MemoryJournal};
+use super::{
+    Batch, Durability, Entry, Error, Journal, SecretChange, fjall::FjallJournal, memory::MemoryJournal,
+};
 
 fn append(journal: &dyn Journal, after: u64, frames: &[&str]) -> Result<(), Error> {
     let frames: Vec<Vec<u8>> = frames.iter().map(|frame| frame.as_bytes().to_vec()).collect();

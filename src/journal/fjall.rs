@@ -177,7 +177,8 @@ impl Journal for FjallJournal {
     fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let rows = self.vault.iter();
         rows.map(|row| {
-            let (name, sealed) = row.into_inner().map_err(|error| self.store("read the secrets of", error))?;
+            let (name, sealed) =
+                row.into_inner().map_err(|error| self.store("read the secrets of", error))?;
             Ok((String::from_utf8_lossy(&name).into_owned(), sealed.to_vec()))
         })
         .collect()
@@ -204,13 +205,36 @@ fn read_head(head: &File) -> io::Result<Seq> {
         Err(error) => return Err(error),
     }
     str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, "`head` does not hold a number; delete it to go on without it")
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "`head` does not hold a number; delete it to go on without it",
+        )
     })
 }
 
-/// The size of the write-ahead log, which recovery shortens when its end is torn.
+/// How much is written in the write-ahead log; recovery makes it less when its end is torn.
+/// The files are made long beforehand, so zeros at their ends do not count.
 fn write_ahead_bytes(path: &Path) -> u64 {
     let Ok(files) = std::fs::read_dir(path) else { return 0 };
-    let journals = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "jnl"));
-    journals.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
+    let journals = files
+        .flatten()
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jnl"));
+    journals.filter_map(|path| File::open(path).ok()).map(|file| written(&file).unwrap_or(0)).sum()
+}
+
+/// The position behind the last byte that is not zero.
+fn written(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = vec![0; 1 << 16];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let part = block.get_mut(..usize::try_from(end - start).unwrap_or(0)).unwrap_or_default();
+        file.read_exact_at(part, start)?;
+        if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }

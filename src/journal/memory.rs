@@ -63,7 +63,10 @@ impl Journal for MemoryJournal {
         let inner = self.inner.lock();
         let skip = usize::try_from(after).unwrap_or(usize::MAX);
         let frames = inner.frames.iter().skip(skip).take(limit);
-        Ok(frames.zip(after.saturating_add(1)..).map(|(frame, seq)| Entry { seq, frame: frame.clone() }).collect())
+        Ok(frames
+            .zip(after.saturating_add(1)..)
+            .map(|(frame, seq)| Entry { seq, frame: frame.clone() })
+            .collect())
     }
 
     fn cut(&self, after: Seq) -> Result<(), Error> {

@@ -6,9 +6,10 @@
 use projections::{
     Digest, Event, Fingerprint, KeyId, Millis, State,
     event::{
-        Actor, Attempted, ClientAdded, ClientRemoved, GateClosed, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved,
-        KeyReset, Scope, Verdict, Window,
+        Actor, Attempted, ClientAdded, ClientRemoved, GateClosed, KeyAdded, KeyDisabled, KeyEnabled,
+        KeyRemoved, KeyReset, Scope, Verdict, Window,
     },
+    keys::Gate,
 };
 
 use super::clock::next_quota_day;
@@ -89,7 +90,8 @@ pub fn add_keys(state: &State, keys: Vec<NewKey>, actor: &Actor) -> Result<Decis
                 next = KeyId(key.0.saturating_add(1));
                 here.insert(new.fingerprint, key);
                 let label = if new.label.is_empty() { format!("key {key}") } else { new.label };
-                let (fingerprint, tail, project, actor) = (new.fingerprint, new.tail, new.project, actor.clone());
+                let (fingerprint, tail, project, actor) =
+                    (new.fingerprint, new.tail, new.project, actor.clone());
                 decision.events.push(KeyAdded { key, label, tail, fingerprint, project, actor }.into());
                 decision.secrets.push(new.secret);
                 Added::New(key)
@@ -258,8 +260,10 @@ fn gate(
         Hold::UntilChecked => None,
         Hold::For { ms } => Some(now.saturating_add(ms.max(0)).saturating_add(spread % JITTER_MS)),
         Hold::DayTurns => Some(next_quota_day(now)),
-        Hold::Backoff => Some(now.saturating_add(doubling(BACKOFF_MS, streak)).saturating_add(spread % JITTER_MS)),
-        Hold::Streak => streak_ends(state, attempt, streak, max_failures, now)?,
+        Hold::Backoff => {
+            Some(now.saturating_add(doubling(BACKOFF_MS, streak)).saturating_add(spread % JITTER_MS))
+        }
+        Hold::Streak => streak_ends(state, attempt, standing, max_failures, now)?,
     };
     let closed_longer = standing
         .is_some_and(|gate| gate.is_closed(now) && gate.until.is_none_or(|t| until.is_some_and(|u| u <= t)));
@@ -276,18 +280,26 @@ fn gate(
 fn streak_ends(
     state: &State,
     attempt: &Attempted,
-    streak: u32,
+    standing: Option<&Gate>,
     max_failures: u32,
     now: Millis,
 ) -> Option<Option<Millis>> {
-    let failures = state.keys.get(attempt.key).map_or(0, |key| key.failures).saturating_add(1);
+    let streak = standing.map_or(0, |gate| gate.streak);
     let rest = Some(now.saturating_add(doubling(REST_MS, streak)));
     if attempt.verdict == Verdict::Unauthenticated {
-        return Some(if failures >= UNAUTHENTICATED_IN_A_ROW { None } else { rest });
+        // The gate that stands, or stood, tells the 401s in a row: a success takes it away, and other
+        // soft failures have nothing to do with the credential.
+        let before =
+            standing.filter(|gate| gate.cause == Verdict::Unauthenticated).map_or(0, |gate| gate.streak);
+        return Some(if before + 1 >= UNAUTHENTICATED_IN_A_ROW { None } else { rest });
     }
+    let failures = state.keys.get(attempt.key).map_or(0, |key| key.failures).saturating_add(1);
     // When every key fails it is Google that is down, and resting keys would only add to it.
     let others_do_well = || {
-        state.keys.iter().any(|key| key.id != attempt.key && key.enabled && key.gate.is_none() && key.failures == 0)
+        state
+            .keys
+            .iter()
+            .any(|key| key.id != attempt.key && key.enabled && key.gate.is_none() && key.failures == 0)
     };
     (failures >= max_failures.max(1) && others_do_well()).then_some(rest)
 }
@@ -295,3 +307,6 @@ fn streak_ends(
 fn doubling((first, longest): (Millis, Millis), times: u32) -> Millis {
     first.saturating_mul(1 << times.min(16)).min(longest)
 }
+
+#[cfg(test)]
+mod tests;

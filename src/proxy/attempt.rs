@@ -15,7 +15,10 @@ use hyper::body::Incoming;
 use projections::event::Verdict;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Asked, Proxy, record::{AttemptRecord, RequestRecord}};
+use super::{
+    Asked, Proxy,
+    record::{AttemptRecord, RequestRecord},
+};
 use crate::{
     gemini::{
         Call, Gemini,
@@ -78,7 +81,8 @@ impl Proxy {
     ) -> AttemptRecord {
         debug_assert_eq!(asked.id, record.answered.request);
         let progress = std::sync::Arc::clone(&self.progress);
-        let mut attempt = AttemptRecord::new(reservation, progress, choice, self.clock.now(), &record.answered);
+        let mut attempt =
+            AttemptRecord::new(reservation, progress, choice, self.clock.now(), &record.answered);
         attempt.attempted.bytes_sent = bytes_sent as u64;
         attempt
     }
@@ -120,7 +124,15 @@ pub(super) async fn run(
         Ok(Begun { body, head: first, .. }) => {
             attempt.first_byte();
             let (status, headers) = (head.status, head.headers);
-            Attempted::Answered(Box::new(Answer { status, headers, framing, gzip, head: first, rest: body, attempt }))
+            Attempted::Answered(Box::new(Answer {
+                status,
+                headers,
+                framing,
+                gzip,
+                head: first,
+                rest: body,
+                attempt,
+            }))
         }
         Err(NotBegun::Broken(verdict)) => failed(attempt, verdict.into(), None).await,
         Err(NotBegun::Error(mut error)) => {

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use http::Method;
+use http::{HeaderMap, Method};
 use projections::{
     Millis, RequestId,
     event::{Answered, Attempted, Outcome, Tokens, Verdict},
@@ -29,6 +29,8 @@ pub(super) fn ms(since: Instant) -> u32 {
 /// The record of a client's request; see [`Answered`].
 pub(super) struct RequestRecord {
     pub(super) answered: Answered,
+    /// What the client calls the request, for the program's own log.
+    client_request_id: Option<String>,
     began: Instant,
     reservation: Option<Reservation>,
 }
@@ -61,7 +63,13 @@ impl RequestRecord {
             reason: None,
             bytes: 0,
         };
-        Self { answered, began: Instant::now(), reservation: Some(reservation) }
+        Self { answered, client_request_id: None, began: Instant::now(), reservation: Some(reservation) }
+    }
+
+    /// Remembers the client's own `x-request-id`, where it is one.
+    pub(super) fn called(&mut self, headers: &HeaderMap) {
+        let told = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        self.client_request_id = told.filter(|told| told.len() <= 128).map(str::to_owned);
     }
 
     /// The first byte of an answer is about to go out.
@@ -83,6 +91,7 @@ impl RequestRecord {
         tracing::info!(
             target: "gemini_pool::request",
             request_id = %request,
+            client_request_id = self.client_request_id.as_deref(),
             client = client.map(|client| client.0),
             verb,
             path,

@@ -179,7 +179,8 @@ impl Relay {
         let item = if framing == Framing::Sse {
             let held = scrubber.finish();
             // An event that was cut in the middle is closed first, or the error would be part of it.
-            let gap = if line_ended && held.is_empty() { Bytes::new() } else { Bytes::from_static(b"\r\n\r\n") };
+            let gap =
+                if line_ended && held.is_empty() { Bytes::new() } else { Bytes::from_static(b"\r\n\r\n") };
             let last = join(join(held, gap), rescue::last_event(shape, how));
             request.answered.bytes += last.len() as u64;
             Ok(last)

@@ -28,8 +28,7 @@ impl Budget {
     /// Whether to go on after a failure; `repeatable`: the call may be made twice.
     pub fn allows(&mut self, failure: &Classified, repeatable: bool) -> bool {
         self.all += 1;
-        let at_the_door =
-            matches!(failure.blame, Blame::Key | Blame::Method | Blame::Project | Blame::Model);
+        let at_the_door = matches!(failure.blame, Blame::Key | Blame::Method | Blame::Project | Blame::Model);
         self.costly += usize::from(!at_the_door);
         failure.another
             && (repeatable || failure.proves_not_executed)
@@ -47,7 +46,10 @@ mod tests {
     fn tries(max: u8, verdict: Verdict, repeatable: bool) -> usize {
         let mut budget = Budget::new(max);
         let failure = Classified::from(verdict);
-        1 + std::iter::repeat_with(|| budget.allows(&failure, repeatable)).take(100).take_while(|go_on| *go_on).count()
+        1 + std::iter::repeat_with(|| budget.allows(&failure, repeatable))
+            .take(100)
+            .take_while(|go_on| *go_on)
+            .count()
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //!
 //! Adding, removing and drawing cost the same whatever the size; slots that
 //! reopen by themselves wake up from a heap. One set is for requests at large,
-//! and one for each model that has gates of its own.
+//! and one for each model or method that has gates of its own.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cell::{Cell, OnceCell},
+    cmp::Reverse,
+    collections::BinaryHeap,
+};
 
 use projections::{Millis, event::PassedOver};
 
@@ -12,7 +16,7 @@ use projections::{Millis, event::PassedOver};
 pub(super) const NEVER: Millis = Millis::MAX;
 const ABSENT: u32 = u32::MAX;
 
-/// Times until which a slot is closed, whatever the model; 0: open.
+/// Times until which a slot is closed, whatever the model and the method; 0: open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Until {
     pub(super) disabled: bool,
@@ -26,20 +30,21 @@ enum Standing {
     Disabled,
     KeyGate,
     ProjectGate,
+    /// Closed for this set's model, or its method.
     ModelGate,
 }
 
 impl Standing {
-    /// A slot's standing at `now`, and when to look again.
-    fn at(until: Until, model: Millis, now: Millis) -> (Self, Millis) {
+    /// A slot's standing at `now`, and when to look again; `here`: until when it is closed in this set alone.
+    fn at(until: Until, here: Millis, now: Millis) -> (Self, Millis) {
         if until.disabled {
             (Self::Disabled, NEVER)
         } else if now < until.key {
             (Self::KeyGate, until.key)
         } else if now < until.project {
             (Self::ProjectGate, until.project)
-        } else if now < model {
-            (Self::ModelGate, model)
+        } else if now < here {
+            (Self::ModelGate, here)
         } else {
             (Self::Ready, NEVER)
         }
@@ -58,13 +63,17 @@ impl Standing {
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Until when the slot's project is closed for the model of this set.
+    /// Until when the slot's project is closed for this set's model.
     model: Millis,
+    /// Until when the slot is closed for this set's method.
+    method: Millis,
     standing: Standing,
     /// Its position among the ready.
     position: u32,
     /// When to look at it again: an entry of the heap with another time is stale.
     wake: Millis,
+    /// When the last of its gates opens; [`NEVER`] where none does by itself.
+    opens: Millis,
 }
 
 /// See the module.
@@ -74,19 +83,48 @@ pub(super) struct Ready {
     places: Vec<Place>,
     passed_over: PassedOver,
     wake: BinaryHeap<Reverse<(Millis, u32)>>,
+    /// When the first of the closed slots opens: worked out when asked for, kept until a slot changes.
+    opening: OnceCell<Millis>,
+    /// The position among the ready at which round-robin goes on.
+    pub(super) turn: Cell<usize>,
+}
+
+impl Clone for Ready {
+    fn clone(&self) -> Self {
+        // With room for every slot, so that nothing is allocated when they wake up.
+        let mut ready = Vec::with_capacity(self.places.len());
+        ready.extend_from_slice(&self.ready);
+        Self {
+            ready,
+            places: self.places.clone(),
+            passed_over: self.passed_over,
+            wake: self.wake.clone(),
+            opening: self.opening.clone(),
+            turn: self.turn.clone(),
+        }
+    }
 }
 
 impl Ready {
-    /// A set of `size` slots, all to be [`Ready::update`]d before use.
-    pub(super) fn new(size: usize) -> Self {
-        let place = Place { model: 0, standing: Standing::Disabled, position: ABSENT, wake: NEVER };
-        let passed_over = PassedOver { disabled: size as u32, ..PassedOver::default() };
-        Self {
+    /// A set of slots, open for its model and its method.
+    pub(super) fn new(slots: impl ExactSizeIterator<Item = Until>, now: Millis) -> Self {
+        let size = slots.len();
+        let closed = Place {
+            model: 0,
+            method: 0,
+            standing: Standing::Disabled,
+            position: ABSENT,
+            wake: NEVER,
+            opens: NEVER,
+        };
+        let mut set = Self {
             ready: Vec::with_capacity(size),
-            places: vec![place; size],
-            passed_over,
-            wake: BinaryHeap::new(),
-        }
+            places: vec![closed; size],
+            passed_over: PassedOver { disabled: size as u32, ..PassedOver::default() },
+            ..Self::default()
+        };
+        slots.zip(0..).for_each(|(until, slot)| set.update(slot, until, now));
+        set
     }
 
     /// The slots that are ready, in no order that means anything.
@@ -102,54 +140,72 @@ impl Ready {
         self.passed_over
     }
 
-    /// Whether some project is closed for this set's model.
-    pub(super) fn has_model_gates(&self) -> bool {
-        self.passed_over.model_gate > 0
+    /// Whether some slot is closed for this set's model, perhaps behind a gate that counts first.
+    pub(super) fn has_model_gates(&self, now: Millis) -> bool {
+        self.places.iter().any(|place| now < place.model)
     }
 
-    /// When the next slot opens by itself; none: none does.
-    pub(super) fn next_opening(&mut self, until: impl Fn(u32) -> Until) -> Option<Millis> {
-        while let Some(&Reverse((at, slot))) = self.wake.peek() {
-            if self.places.get(slot as usize).is_some_and(|place| place.wake == at) {
-                return self.opens(slot, until(slot));
-            }
-            self.wake.pop();
-        }
-        None
+    /// Whether some slot is closed for this set's method, likewise.
+    pub(super) fn has_method_gates(&self, now: Millis) -> bool {
+        self.places.iter().any(|place| now < place.method)
     }
 
-    /// Closes a slot's project for this set's model until a time; 0 opens it.
-    pub(super) fn close_model(&mut self, slot: u32, until: Millis, slots: Until, now: Millis) {
+    /// When the last of a slot's gates opens; [`NEVER`] where none does by itself.
+    pub(super) fn opens(&self, slot: u32) -> Millis {
+        self.places.get(slot as usize).map_or(NEVER, |place| place.opens)
+    }
+
+    /// When the first of the closed slots opens; [`NEVER`] where none does by itself.
+    pub(super) fn opening(&self) -> Millis {
+        *self.opening.get_or_init(|| {
+            let closed = self.places.iter().filter(|place| place.standing != Standing::Ready);
+            closed.map(|place| place.opens).min().unwrap_or(NEVER)
+        })
+    }
+
+    /// Closes a slot for this set's model until a time; 0 opens it.
+    pub(super) fn close_model(&mut self, slot: u32, model: Millis, until: Until, now: Millis) {
         if let Some(place) = self.places.get_mut(slot as usize) {
-            place.model = until;
+            place.model = model;
         }
-        self.update(slot, slots, now);
+        self.update(slot, until, now);
     }
 
-    /// When this slot opens at the latest, as far as is known.
-    pub(super) fn opens(&self, slot: u32, until: Until) -> Option<Millis> {
-        let place = self.places.get(slot as usize)?;
-        let opens = until.key.max(until.project).max(place.model);
-        (!until.disabled && opens != NEVER).then_some(opens)
+    /// Closes a slot for this set's method until a time; 0 opens it.
+    pub(super) fn close_method(&mut self, slot: u32, method: Millis, until: Until, now: Millis) {
+        if let Some(place) = self.places.get_mut(slot as usize) {
+            place.method = method;
+        }
+        self.update(slot, until, now);
     }
 
     /// Looks at a slot again, after its times changed or one of them has come.
     pub(super) fn update(&mut self, slot: u32, until: Until, now: Millis) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };
-        let (standing, look_again) = Standing::at(until, place.model, now);
+        let here = place.model.max(place.method);
+        let (standing, look_again) = Standing::at(until, here, now);
+        place.opens = if until.disabled { NEVER } else { until.key.max(until.project).max(here) };
         let before = std::mem::replace(&mut place.standing, standing);
-        if std::mem::replace(&mut place.wake, look_again) != look_again && look_again != NEVER {
+        let wakes = std::mem::replace(&mut place.wake, look_again) != look_again && look_again != NEVER;
+        self.opening.take();
+        if before != standing {
+            self.moved(slot, before, standing);
+        }
+        if wakes {
             self.wake.push(Reverse((look_again, slot)));
+            self.forget_stale();
         }
-        if before == standing {
-            return;
-        }
+    }
+
+    /// Keeps the counts and the list of the ready, after a slot's standing changed.
+    fn moved(&mut self, slot: u32, before: Standing, standing: Standing) {
         if let Some(counter) = before.counter(&mut self.passed_over) {
             *counter -= 1;
         }
         if let Some(counter) = standing.counter(&mut self.passed_over) {
             *counter += 1;
         }
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
         if standing == Standing::Ready {
             place.position = self.ready.len() as u32;
             self.ready.push(slot);
@@ -162,6 +218,16 @@ impl Ready {
             {
                 place.position = position;
             }
+        }
+    }
+
+    /// A gate that closes again and again leaves entries that nobody looks at: they are
+    /// dropped before they are more than the slots themselves. Allocates nothing.
+    fn forget_stale(&mut self) {
+        if self.wake.len() > 2 * self.places.len() {
+            self.wake.clear();
+            let waking = self.places.iter().zip(0..).filter(|(place, _)| place.wake != NEVER);
+            self.wake.extend(waking.map(|(place, slot)| Reverse((place.wake, slot))));
         }
     }
 
@@ -178,3 +244,6 @@ impl Ready {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

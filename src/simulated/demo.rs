@@ -56,7 +56,7 @@ impl World {
                 _ => Vec::new(),
             };
             // As long as a real one, and plainly none.
-            let secret = format!("AIzaDemo-{name:-<30}");
+            let secret = format!("AIzaDemo-{name:->30}");
             world.keys.insert(secret.clone(), Key { state, faults, ..Key::new(project) });
             names.push(secret);
         }

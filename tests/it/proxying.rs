@@ -54,10 +54,22 @@ async fn a_clients_mistake_passes_back_and_hurts_nobody() {
     let (status, answer) = server.app().generate("no-such-model", "Hello").await;
     assert_eq!(status, 404);
     assert!(answer["error"]["message"].as_str().unwrap().contains("no-such-model"), "{answer}");
-    let bad = server.app().post("/v1beta/models/gemini-2.5-flash:generateContent", &json!({})).body("{\"contents\": [");
+    let bad = server
+        .app()
+        .post("/v1beta/models/gemini-2.5-flash:generateContent", &json!({}))
+        .body("{\"contents\": [");
     assert_eq!(bad.send().await.unwrap().status(), 400);
     assert_eq!(google.seen_count(), 2, "neither was tried twice");
     let operator = server.operator().await;
     assert_eq!(operator.keys().await[0]["state"], "ready");
-    assert_eq!(server.app().post("/v1beta/models/gemini-2.5-flash:countTokens", &ask("x")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        server
+            .app()
+            .post("/v1beta/models/gemini-2.5-flash:countTokens", &ask("x"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }

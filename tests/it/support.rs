@@ -3,6 +3,8 @@
 //! Tests speak as actors: an app with or without an access key, an operator, and
 //! whoever pulls the plug. Nothing here sleeps; it waits for what the server says.
 
+pub(crate) mod raw;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
@@ -22,6 +24,7 @@ pub(crate) const CLIENT_KEY: &str = "client-key-for-tests-0001";
 pub(crate) const PASSWORD: &str = "a password for tests";
 
 /// A server to be: its settings and its data directory.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) folder: Arc<TempDir>,
     settings: BTreeMap<String, String>,
@@ -79,6 +82,32 @@ impl Setup {
     pub(crate) fn start(self) -> Server {
         Server::start(self)
     }
+
+    /// Runs a server that is expected not to start, within a minute; gives its exit code, and what it said with
+    /// the folder's name left out.
+    pub(crate) fn start_in_vain(&self) -> (Option<i32>, String) {
+        let mut command = self.command(&["serve"]);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(child.wait_with_output()));
+        let output = ended.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            panic!("the server did not end by itself")
+        });
+        let output = output.unwrap();
+        let folder = self.folder.path().display().to_string();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).replace(&folder, "[folder]"))
+    }
+
+    /// The whole log of a stopped server.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let output = self.run(&["events", "list", "--json"], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 }
 
 #[derive(Default)]
@@ -97,8 +126,15 @@ pub(crate) struct Server {
 
 impl Server {
     fn start(setup: Setup) -> Self {
-        let mut child = setup.command(&["serve"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = setup.command(&["serve"]);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Said::default());
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let hears = Arc::clone(&said);
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).for_each(|line| hears.lines.lock().unwrap().0.push(line));
+        });
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let hears = Arc::clone(&said);
         std::thread::spawn(move || {
@@ -130,6 +166,16 @@ impl Server {
         }
     }
 
+    /// Everything it said, after its end.
+    fn whole_output(&self) -> String {
+        let mut lines = self.said.lines.lock().unwrap();
+        while !lines.1 {
+            lines = self.said.news.wait(lines).unwrap();
+        }
+        drop(lines);
+        self.output()
+    }
+
     /// Everything it said on standard error so far.
     pub(crate) fn output(&self) -> String {
         self.said.lines.lock().unwrap().0.join("\n")
@@ -139,7 +185,8 @@ impl Server {
         self.child.id()
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends a signal, such as `-INT`.
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
@@ -148,7 +195,7 @@ impl Server {
     pub(crate) fn stop(mut self) -> (Setup, String) {
         self.signal("-TERM");
         let status = self.child.wait().unwrap();
-        let output = self.output();
+        let output = self.whole_output();
         assert!(status.success(), "{output}");
         (self.setup_back(), output)
     }
@@ -256,14 +303,29 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) async fn call(&self, verb: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (status, answer) = self.try_call(verb, path, body).await;
+        assert_ne!(status, 0, "the server is gone");
+        (status, answer)
+    }
+
+    /// The same, for a server that may be gone: status 0.
+    pub(crate) async fn try_call(
+        &self,
+        verb: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let request = self.http.request(verb, format!("{}/api{path}", self.origin)).bearer_auth(&self.token);
         let request = match body {
             Some(body) => request.json(&body),
             None => request,
         };
-        let answer = request.send().await.unwrap();
+        let Ok(answer) = request.send().await else { return (0, Value::Null) };
         let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
+        match answer.bytes().await {
+            Ok(body) => (status, serde_json::from_slice(&body).unwrap_or(Value::Null)),
+            Err(_) => (0, Value::Null),
+        }
     }
 
     /// The whole log.
@@ -271,7 +333,8 @@ impl Operator {
         let mut all = Vec::new();
         loop {
             let after = all.len();
-            let (status, page) = self.call(reqwest::Method::GET, &format!("/events?after={after}&limit=5000"), None).await;
+            let (status, page) =
+                self.call(reqwest::Method::GET, &format!("/events?after={after}&limit=5000"), None).await;
             assert_eq!(status, 200, "{page}");
             let events = page["events"].as_array().unwrap();
             if events.is_empty() {
@@ -285,8 +348,13 @@ impl Operator {
     pub(crate) async fn events_of(&self, kind: &str, count: usize) -> Vec<Value> {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
-            let events: Vec<Value> =
-                self.events().await.into_iter().filter(|event| event["type"] == kind).map(|event| event["event"].clone()).collect();
+            let events: Vec<Value> = self
+                .events()
+                .await
+                .into_iter()
+                .filter(|event| event["type"] == kind)
+                .map(|event| event["event"].clone())
+                .collect();
             assert!(events.len() <= count, "{} {kind} instead of {count}: {events:#?}", events.len());
             if events.len() == count {
                 return events;
@@ -300,6 +368,11 @@ impl Operator {
         assert_eq!(status, 200, "{answer}");
         answer["keys"].as_array().unwrap().clone()
     }
+}
+
+/// The events of one type in a log.
+pub(crate) fn of_type(log: &[Value], kind: &str) -> Vec<Value> {
+    log.iter().filter(|event| event["type"] == kind).map(|event| event["event"].clone()).collect()
 }
 
 /// Every file below a folder.

@@ -1,0 +1,106 @@
+//! How long choosing a key takes: `cargo bench --bench scheduler`.
+//!
+//! A request waits for a choice, and every other request for the lock it is made
+//! under. Aimed at: 1 µs with 10 keys, 3 µs with 10,000 of which half are gated.
+
+#[path = "scheduler/pools.rs"]
+mod pools;
+
+use std::fmt;
+
+use divan::{Bencher, counter::ItemsCount};
+use gemini_pool::{
+    ledger::View,
+    scheduler::{Ask, Scheduler},
+};
+use pools::{LATER, MODEL, NOW, pool};
+use projections::{Recorded, State, event::Strategy};
+
+fn main() {
+    divan::main();
+}
+
+const SIZES: [u32; 3] = [10, 1_000, 10_000];
+const LARGEST: [u32; 1] = [10_000];
+
+/// A strategy and a number of keys.
+struct Case(Strategy, u32);
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} keys", self.0, self.1)
+    }
+}
+
+fn cases<const N: usize>(sizes: [u32; N]) -> impl Iterator<Item = Case> {
+    let strategies = [Strategy::LeastLoaded, Strategy::RoundRobin];
+    strategies.into_iter().flat_map(move |strategy| sizes.map(|size| Case(strategy, size)))
+}
+
+fn scheduler(strategy: Strategy, state: &State) -> Scheduler {
+    let scheduler = Scheduler::new(strategy);
+    scheduler.rebuild(state);
+    scheduler
+}
+
+/// Chooses, and gives the place back.
+fn choose(bencher: Bencher<'_, '_>, case: &Case, gated: impl Fn(u32) -> bool) {
+    let scheduler = scheduler(case.0, &pool(case.1, &[MODEL], gated));
+    let ask = Ask { model: MODEL, method: "generateContent", ..Ask::default() };
+    let mut random = 0_u64;
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        random = random.wrapping_add(1);
+        scheduler.choose(&ask, NOW, random).is_ok()
+    });
+}
+
+#[divan::bench(args = cases(SIZES))]
+fn half_gated(bencher: Bencher<'_, '_>, case: &Case) {
+    choose(bencher, case, |key| key % 2 == 0);
+}
+
+#[divan::bench(args = cases(LARGEST))]
+fn all_but_one_gated(bencher: Bencher<'_, '_>, case: &Case) {
+    choose(bencher, case, |key| key != 77);
+}
+
+#[divan::bench(args = cases(LARGEST))]
+fn all_gated(bencher: Bencher<'_, '_>, case: &Case) {
+    choose(bencher, case, |_| true);
+}
+
+/// The one choice that finds that a minute or a day has turned for half of the keys.
+#[divan::bench(args = SIZES, sample_count = 50, sample_size = 1)]
+fn half_wake_up(bencher: Bencher<'_, '_>, size: u32) {
+    let state = pool(size, &[MODEL], |key| key % 2 == 0);
+    let ask = Ask { model: MODEL, ..Ask::default() };
+    bencher
+        .with_inputs(|| scheduler(Strategy::LeastLoaded, &state))
+        .bench_local_refs(|scheduler| scheduler.choose(&ask, LATER, 1).is_ok());
+}
+
+/// A gate closes, in a pool that has fifty models with gates.
+#[divan::bench(args = SIZES)]
+fn a_gate_closes(bencher: Bencher<'_, '_>, size: u32) {
+    let names = fifty_models();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut state = pool(size, &names, |key| key % 2 == 0);
+    let recorded = Recorded { seq: state.seq + 1, at: NOW, event: pools::closed(7, "model-7") };
+    let scheduler = scheduler(Strategy::LeastLoaded, &state);
+    state.apply(&recorded);
+    bencher.bench_local(|| scheduler.folded(&state, std::slice::from_ref(&recorded)));
+}
+
+/// Keys were added or removed, in a pool that has fifty models with gates.
+#[divan::bench(args = SIZES, sample_count = 20, sample_size = 1)]
+fn rebuild(bencher: Bencher<'_, '_>, size: u32) {
+    let names = fifty_models();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let state = pool(size, &names, |key| key % 2 == 0);
+    let scheduler = scheduler(Strategy::LeastLoaded, &state);
+    bencher.bench_local(|| scheduler.rebuild(&state));
+}
+
+fn fifty_models() -> Vec<String> {
+    (0..50).map(|n| format!("model-{n}")).collect()
+}

@@ -1,0 +1,71 @@
+//! Pools of every size, for measuring.
+
+use projections::{
+    Event, Fingerprint, KeyId, Millis, Recorded, RequestId, State,
+    event::{Actor, Attempted, GateClosed, KeyAdded, Scope, Tokens, Verdict, Why, Window},
+};
+
+/// When it all happens.
+pub(crate) const NOW: Millis = 1_800_000_000_000;
+/// When the gates open.
+pub(crate) const LATER: Millis = NOW + 3_600_000;
+/// What requests ask for.
+pub(crate) const MODEL: &str = "gemini-2.5-flash";
+
+/// Keys that have all served, each in a project of its own; some are gated for some models.
+pub(crate) fn pool(size: u32, models: &[&str], gated: impl Fn(u32) -> bool) -> State {
+    let mut state = State::default();
+    let mut tell = |event: Event| {
+        let recorded = Recorded { seq: state.seq + 1, at: NOW, event };
+        state.apply(&recorded);
+    };
+    for key in 1..=size {
+        tell(added(key));
+        tell(served(key));
+        for model in models.iter().filter(|_| gated(key)) {
+            tell(closed(key, model));
+        }
+    }
+    state
+}
+
+fn added(key: u32) -> Event {
+    let mut fingerprint = [0; 16];
+    fingerprint[..4].copy_from_slice(&key.to_be_bytes());
+    let (label, tail, actor) = (format!("key {key}"), "wxyz".to_owned(), Actor::Env);
+    KeyAdded { key: KeyId(key), label, tail, fingerprint: Fingerprint(fingerprint), project: None, actor }
+        .into()
+}
+
+/// The key's project is out of this model's quota.
+pub(crate) fn closed(key: u32, model: &str) -> Event {
+    let (project, model) = (format!("key-{key}"), model.to_owned());
+    let scope = Scope::Model { project, model, window: Window::Minute };
+    GateClosed { scope, cause: Verdict::QuotaMinute, until: Some(LATER), request: None, key: KeyId(key) }
+        .into()
+}
+
+fn served(key: u32) -> Event {
+    Attempted {
+        request: RequestId(0),
+        attempt: 1,
+        client: None,
+        key: KeyId(key),
+        project: format!("key-{key}"),
+        model: MODEL.to_owned(),
+        method: "generateContent".to_owned(),
+        started: NOW,
+        latency_ms: 0,
+        first_byte_ms: None,
+        status: 200,
+        verdict: Verdict::Success,
+        reason: None,
+        violations: Vec::new(),
+        tokens: Tokens::default(),
+        finish_reason: None,
+        bytes_sent: 0,
+        bytes_received: 0,
+        why: Why::default(),
+    }
+    .into()
+}

@@ -1,0 +1,16 @@
+//! The laws of the folds, and what they mean by example.
+
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod given;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod traffic;

@@ -1,0 +1,239 @@
+//! Golden files: the bytes of every shape that was ever written, one frame a line.
+//!
+//! A file is `Type-version.hex`. It is written once, before the release that
+//! writes its shape, and never changed; lines may be added at its end, such as
+//! for a verdict that is new.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use projections::{
+    ClientId, Digest, Fingerprint, KeyId, RequestId,
+    event::{
+        Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, ClientAdded, ClientRemoved, GateClosed,
+        GateOpened, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset, Opened, Outcome, PassedOver,
+        Scope, ServerStarted, ServerStopped, Strategy, Tokens, Verdict, Violation, Why, Window,
+    },
+};
+
+use super::{history::variants, *};
+
+const SEQ: Seq = 7;
+const AT: Millis = 1_795_000_000_123;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Every file: type, version, frames.
+fn files() -> Vec<(String, u8, Vec<Vec<u8>>)> {
+    let mut files: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        assert_eq!(path.extension().unwrap(), "hex", "{path:?} is no golden file");
+        let (name, version) = path.file_stem().unwrap().to_str().unwrap().rsplit_once('-').unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        (name.to_owned(), version.parse().unwrap(), text.lines().map(unhex).collect())
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+/// Lines of every golden file that this program would write, by type.
+fn lines() -> BTreeMap<&'static str, Vec<String>> {
+    let mut lines = BTreeMap::<_, Vec<_>>::new();
+    for event in samples() {
+        let (frame, _) = encode(SEQ, AT, &event, &ChainHash::START).unwrap();
+        lines.entry(event.name()).or_default().push(hex(&frame));
+    }
+    lines
+}
+
+/// A new type, a new version, or a new variant of something needs its golden bytes:
+/// `cargo test golden -- --ignored` writes what is missing.
+#[test]
+fn every_type_has_golden_bytes_and_still_writes_them() {
+    let lines = lines();
+    for (_, version, name, _) in TYPES {
+        let path = folder().join(format!("{name}-{version}.hex"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let golden: BTreeSet<_> = text.lines().map(str::to_owned).collect();
+        let written = lines.get(name).unwrap_or_else(|| panic!("there is no sample of {name}"));
+        assert_eq!(golden, written.iter().cloned().collect(), "{name} is not written as it was");
+    }
+}
+
+/// Everything that was ever written is understood, and says what it always said.
+#[test]
+fn golden_bytes_are_understood_for_ever() {
+    let mut text = String::new();
+    for (name, version, frames) in files() {
+        let current = TYPES.iter().find(|(_, _, known, _)| *known == name);
+        let (_, newest, _, class) = current.unwrap_or_else(|| panic!("{name} is forgotten"));
+        assert!(!frames.is_empty() && version <= *newest);
+        for frame in frames {
+            let (recorded, _) = decode(SEQ, &frame, Some(&ChainHash::START)).unwrap();
+            assert_eq!((recorded.event.name(), recorded.event.class()), (name.as_str(), *class));
+            assert_eq!((recorded.seq, recorded.at), (SEQ, AT));
+            let event = serde_json::to_string(&recorded.event).unwrap();
+            writeln!(text, "{name}-{version}: {event}").unwrap();
+            if version == *newest {
+                let (again, _) = encode(SEQ, AT, &recorded.event, &ChainHash::START).unwrap();
+                assert_eq!(hex(&again), hex(&frame));
+            }
+        }
+    }
+    insta::with_settings!({
+        snapshot_path => "../../../../snapshots",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+        description => "The events in tests/golden, as they are understood. A line may be added, and none may change.",
+    }, {
+        insta::assert_snapshot!("golden_events", text);
+    });
+}
+
+#[test]
+#[ignore = "writes golden bytes that are missing; run it by hand after adding a type, a version or a variant"]
+fn write_missing_golden_bytes() {
+    std::fs::create_dir_all(folder()).unwrap();
+    let lines = lines();
+    for (_, version, name, _) in TYPES {
+        let path = folder().join(format!("{name}-{version}.hex"));
+        let mut text = std::fs::read_to_string(&path).unwrap_or_default();
+        let missing: Vec<_> = lines[name].iter().filter(|line| !text.contains(*line)).cloned().collect();
+        missing.iter().for_each(|line| text.extend([line, "\n"]));
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+/// Every shape with every variant of what is in it.
+pub(super) fn samples() -> Vec<Event> {
+    let (key, client, request) =
+        (KeyId(300), ClientId(70_000), RequestId(0x0192_3456_789a_7bcd_8ef0_1234_5678_9abc));
+    let admin = || Actor::Admin("王 ann".to_owned());
+    let actors = [admin(), Actor::Env, Actor::Cli, Actor::System];
+    let mut all: Vec<Event> = Vec::new();
+
+    let fingerprint = Fingerprint(std::array::from_fn(|i| i as u8 + 1));
+    let digest = Digest(std::array::from_fn(|i| 0xFF - i as u8));
+    for (project, actor) in [Some("my-project".to_owned()), None, None, None].into_iter().zip(actors) {
+        let (label, tail) = ("first key".to_owned(), "x9Zq".to_owned());
+        all.push(KeyAdded { key, label, tail, fingerprint, project, actor: actor.clone() }.into());
+        let (name, tail) = ("app".to_owned(), "0001".to_owned());
+        all.push(ClientAdded { client, name, tail, digest, actor }.into());
+    }
+    all.push(KeyDisabled { key, actor: admin() }.into());
+    all.push(KeyEnabled { key, actor: Actor::Cli }.into());
+    all.push(KeyReset { key, actor: Actor::System }.into());
+    all.push(KeyRemoved { key, actor: admin() }.into());
+    all.push(ClientRemoved { client, actor: Actor::Env }.into());
+    let address = || "192.0.2.7".to_owned();
+    all.push(AdminLoggedIn { name: "admin".to_owned(), address: address() }.into());
+    all.push(AdminLoginFailed { name: "root".to_owned(), address: address() }.into());
+    all.push(ServerStarted { version: "0.1.0".to_owned(), address: "127.0.0.1:8000".to_owned() }.into());
+    all.push(ServerStopped { abandoned: 70_000 }.into());
+
+    let project = || "my-project".to_owned();
+    let mut scopes = vec![Scope::Key(key), Scope::Method { key, method: "embedContent".to_owned() }];
+    scopes.push(Scope::Project(project()));
+    scopes.extend(variants::<Window>().into_iter().map(|window| Scope::Model {
+        project: project(),
+        model: "flash".to_owned(),
+        window,
+    }));
+    for scope in &scopes {
+        let (scope, until) = (scope.clone(), Some(AT + 60_000));
+        all.push(
+            GateClosed { scope, cause: Verdict::QuotaMinute, until, request: Some(request), key }.into(),
+        );
+    }
+    for (scope, why) in scopes.into_iter().zip([Opened::Served, Opened::Checked].into_iter().cycle()) {
+        all.push(GateOpened { scope, why }.into());
+    }
+    for cause in variants::<Verdict>() {
+        all.push(GateClosed { scope: Scope::Key(key), cause, until: None, request: None, key }.into());
+    }
+
+    let tokens =
+        Tokens { prompt: 1, output: 250, thoughts: 251, cached: 65_535, tool_use: 65_536, total: u32::MAX };
+    let violation = Violation {
+        metric: "generativelanguage.googleapis.com/generate_content_free_tier_requests".to_owned(),
+        id: "GenerateRequestsPerDayPerProjectPerModel-FreeTier".to_owned(),
+        model: Some("gemini-2.5-flash".to_owned()),
+        limit: Some(250),
+    };
+    for strategy in variants::<Strategy>() {
+        let passed_over = PassedOver { disabled: 1, key_gate: 2, project_gate: 3, model_gate: 4, tried: 5 };
+        let full = Attempted {
+            request,
+            attempt: 2,
+            client: Some(client),
+            key,
+            project: project(),
+            model: "gemini-2.5-flash".to_owned(),
+            method: "streamGenerateContent".to_owned(),
+            started: AT - 1_234,
+            latency_ms: 1_234,
+            first_byte_ms: Some(321),
+            status: 429,
+            verdict: Verdict::QuotaDay,
+            reason: Some("RESOURCE_EXHAUSTED".to_owned()),
+            violations: vec![violation.clone(), Violation::default()],
+            tokens,
+            finish_reason: Some("MAX_TOKENS".to_owned()),
+            bytes_sent: 1 << 33,
+            bytes_received: 17,
+            why: Why { strategy, seq: SEQ - 1, eligible: 9, passed_over, in_flight: 3 },
+        };
+        let bare = Attempted {
+            client: None,
+            first_byte_ms: None,
+            reason: None,
+            violations: Vec::new(),
+            tokens: Tokens::default(),
+            finish_reason: None,
+            why: Why { strategy, ..Why::default() },
+            ..full.clone()
+        };
+        all.extend([full.into(), bare.into()]);
+    }
+    for (outcome, bare) in variants::<Outcome>().into_iter().zip([false, true].into_iter().cycle()) {
+        all.push(
+            Answered {
+                request,
+                client: (!bare).then_some(client),
+                address: address(),
+                verb: "POST".to_owned(),
+                path: "/v1beta/models/gemini-2.5-flash:generateContent".to_owned(),
+                model: "gemini-2.5-flash".to_owned(),
+                method: "generateContent".to_owned(),
+                streamed: bare,
+                started: AT - 5_000,
+                duration_ms: 5_000,
+                first_byte_ms: (!bare).then_some(4_000),
+                status: if bare { 0 } else { 200 },
+                attempts: 3,
+                outcome,
+                reason: bare.then(|| "NO_KEY".to_owned()),
+                bytes: 70_000,
+            }
+            .into(),
+        );
+    }
+    all
+}

@@ -1,0 +1,279 @@
+//! The stage of the ledger's tests: a clock that is driven, and journals that
+//! wait or fail when a test says so.
+
+use std::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicI64, AtomicUsize},
+};
+
+use projections::{
+    Fingerprint, KeyId, RequestId,
+    event::{Actor, KeyAdded, Outcome, Tokens, Verdict, Why},
+};
+
+use super::super::*;
+use crate::{
+    gemini::classify::{Blame, Hold},
+    journal::{Entry, Error, memory::MemoryJournal},
+};
+
+/// Time in tests begins here.
+pub(super) const START: Millis = 1_795_000_000_000;
+pub(super) const MAX_FAILURES: u32 = 3;
+
+/// Time as a test drives it.
+#[derive(Clone)]
+pub(super) struct Time(Arc<AtomicI64>);
+
+impl Time {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(START)))
+    }
+
+    pub(super) fn set(&self, now: Millis) {
+        self.0.store(now, Ordering::SeqCst);
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let time = Arc::clone(&self.0);
+        Clock::driven(move || time.load(Ordering::SeqCst))
+    }
+}
+
+pub(super) fn open(journal: &Arc<impl Journal + 'static>) -> Result<Ledger, OpenError> {
+    open_with(journal, &Time::new(), Vec::new())
+}
+
+pub(super) fn open_with(
+    journal: &Arc<impl Journal + 'static>,
+    time: &Time,
+    views: Vec<Arc<dyn View>>,
+) -> Result<Ledger, OpenError> {
+    let journal: Arc<dyn Journal> = journal.clone();
+    Ledger::open(journal, time.clock(), MAX_FAILURES, views)
+}
+
+/// The whole log, checked link by link.
+pub(super) fn log(journal: &dyn Journal) -> Vec<Recorded> {
+    let mut hash = ChainHash::START;
+    let mut read = |entry: Entry| {
+        let (recorded, next) = codec::decode(entry.seq, &entry.frame, Some(&hash)).unwrap();
+        hash = next;
+        recorded
+    };
+    journal.read(0, usize::MAX).unwrap().into_iter().map(&mut read).collect()
+}
+
+pub(super) fn added(number: u32) -> KeyAdded {
+    KeyAdded {
+        key: KeyId(number),
+        label: format!("key {number}"),
+        tail: "tail".to_owned(),
+        fingerprint: Fingerprint([number as u8; 16]),
+        project: Some("alpha".to_owned()),
+        actor: Actor::Cli,
+    }
+}
+
+pub(super) fn attempt(request: u128, key: u32, verdict: Verdict) -> Attempted {
+    Attempted {
+        request: RequestId(request),
+        attempt: 1,
+        client: None,
+        key: KeyId(key),
+        project: "alpha".to_owned(),
+        model: "flash".to_owned(),
+        method: "generateContent".to_owned(),
+        started: START,
+        latency_ms: 1,
+        first_byte_ms: None,
+        status: 0,
+        verdict,
+        reason: None,
+        violations: Vec::new(),
+        tokens: Tokens::default(),
+        finish_reason: None,
+        bytes_sent: 0,
+        bytes_received: 0,
+        why: Why::default(),
+    }
+}
+
+/// A try that served.
+pub(super) fn served(request: u128, key: u32) -> Fact {
+    Fact::Attempted(Box::new(attempt(request, key, Verdict::Success)), Penalty::NONE)
+}
+
+/// A try that failed, and what it asks for.
+pub(super) fn failed(request: u128, key: u32, verdict: Verdict, hold: Hold) -> Fact {
+    Fact::Attempted(Box::new(attempt(request, key, verdict)), Penalty { blame: Blame::Key, hold, spread: 0 })
+}
+
+pub(super) fn answered(request: u128) -> Fact {
+    Fact::Answered(Box::new(Answered {
+        request: RequestId(request),
+        client: None,
+        address: "::1".to_owned(),
+        verb: "POST".to_owned(),
+        path: "/".to_owned(),
+        model: "flash".to_owned(),
+        method: "generateContent".to_owned(),
+        streamed: false,
+        started: START,
+        duration_ms: 1,
+        first_byte_ms: None,
+        status: 200,
+        attempts: 1,
+        outcome: Outcome::Complete,
+        reason: None,
+        bytes: 0,
+    }))
+}
+
+/// A door that can be held shut; who comes to it is seen.
+#[derive(Default)]
+pub(super) struct Door {
+    inner: Mutex<(bool, usize)>,
+    news: Condvar,
+}
+
+impl Door {
+    pub(super) fn shut(&self) {
+        self.inner.lock().unwrap().0 = true;
+    }
+
+    pub(super) fn open(&self) {
+        self.inner.lock().unwrap().0 = false;
+        self.news.notify_all();
+    }
+
+    /// Goes through, when it is open.
+    pub(super) fn pass(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.1 += 1;
+        self.news.notify_all();
+        while inner.0 {
+            inner = self.news.wait(inner).unwrap();
+        }
+    }
+
+    /// Waits until somebody has come to it for the n-th time.
+    pub(super) fn wait_for(&self, visits: usize) {
+        let mut inner = self.inner.lock().unwrap();
+        while inner.1 < visits {
+            inner = self.news.wait(inner).unwrap();
+        }
+    }
+}
+
+/// A journal in memory that waits at a door before it appends, fails when it is
+/// told to, and knows what was forced to the disk.
+pub(super) struct Staged {
+    pub(super) inner: MemoryJournal,
+    pub(super) door: Door,
+    /// Passed after each sync.
+    pub(super) synced: Door,
+    appends_left: AtomicUsize,
+    syncs_left: AtomicUsize,
+    /// The last entry that was forced to the disk.
+    pub(super) safe: AtomicU64,
+}
+
+impl Staged {
+    pub(super) fn new() -> Arc<Self> {
+        Self::failing_after(usize::MAX, usize::MAX)
+    }
+
+    /// The append, or the sync, after so many fails, and so does all that comes after it.
+    pub(super) fn failing_after(appends: usize, syncs: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryJournal::new(),
+            door: Door::default(),
+            synced: Door::default(),
+            appends_left: AtomicUsize::new(appends),
+            syncs_left: AtomicUsize::new(syncs),
+            safe: AtomicU64::new(0),
+        })
+    }
+
+    fn spend(&self, left: &AtomicUsize, what: &'static str) -> Result<(), Error> {
+        let spent = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        spent.map(drop).map_err(|_| {
+            self.appends_left.store(0, Ordering::SeqCst);
+            self.syncs_left.store(0, Ordering::SeqCst);
+            Error::Store { what, path: "nowhere".into(), source: "the disk is full".into() }
+        })
+    }
+}
+
+impl Journal for Staged {
+    fn append(&self, batch: Batch<'_>, durability: Durability) -> Result<(), Error> {
+        self.door.pass();
+        self.spend(&self.appends_left, "append to")?;
+        self.inner.append(batch, durability)?;
+        if durability == Durability::Durable {
+            self.safe.store(self.last(), Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let result = self.spend(&self.syncs_left, "sync");
+        if result.is_ok() {
+            self.safe.store(self.last(), Ordering::SeqCst);
+        }
+        self.synced.pass();
+        result
+    }
+
+    fn last(&self) -> Seq {
+        self.inner.last()
+    }
+
+    fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner.read(after, limit)
+    }
+
+    fn cut(&self, after: Seq) -> Result<(), Error> {
+        self.inner.cut(after)
+    }
+
+    fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.inner.secrets()
+    }
+}
+
+/// A view that writes down what it is shown, and what is wrong with it.
+#[derive(Default)]
+pub(super) struct Witness {
+    pub(super) door: Door,
+    pub(super) rebuilt: Mutex<Vec<State>>,
+    pub(super) shown: Mutex<Vec<Recorded>>,
+    pub(super) wrong: Mutex<Vec<String>>,
+    /// Where to see what is published, and what is stored.
+    pub(super) watch: Mutex<Option<(watch::Receiver<Seq>, Arc<dyn Journal>)>>,
+}
+
+impl View for Witness {
+    fn rebuild(&self, state: &State) {
+        self.rebuilt.lock().unwrap().push(state.clone());
+    }
+
+    fn folded(&self, state: &State, events: &[Recorded]) {
+        let mut wrong = Vec::new();
+        if let (Some(last), Some((head, journal))) = (events.last(), self.watch.lock().unwrap().as_ref()) {
+            if state.seq != last.seq {
+                wrong.push(format!("the state is at {} when {} is shown", state.seq, last.seq));
+            }
+            if journal.last() < last.seq {
+                wrong.push(format!("{} is shown before it is stored", last.seq));
+            }
+            if *head.borrow() >= events[0].seq {
+                wrong.push(format!("{} is published before it is shown", events[0].seq));
+            }
+        }
+        self.wrong.lock().unwrap().append(&mut wrong);
+        self.shown.lock().unwrap().extend_from_slice(events);
+        self.door.pass();
+    }
+}

@@ -1,0 +1,368 @@
+//! Laws: whatever happens, the roster answers what the fold says.
+//!
+//! A random history of events, time, requests and answers drives a [`World`];
+//! after every step each question is asked of the roster and of the keys.
+
+use projections::{event::Strategy as Rule, keys::Closed};
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::{
+        Just, ProptestConfig, Strategy, any as arbitrary, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    },
+    sample::select,
+};
+
+use super::*;
+use crate::scheduler::explain;
+
+const MODELS: [&str; 3] = ["", "pro", "flash"];
+const METHODS: [&str; 3] = ["", "generate", "embed"];
+/// Two that keys share, and two that are a key's own.
+const PROJECTS: [&str; 4] = ["p", "q", "key-1", "key-2"];
+const KEYS: u32 = 5;
+
+/// Something that happens; times are counted from then.
+#[derive(Clone, Debug)]
+enum Step {
+    Batch(Vec<Change>),
+    /// Time goes on.
+    Wait(Millis),
+    /// A request takes a key and holds it.
+    Take(Asked, u64),
+    /// The request that holds the nth place gets its first byte.
+    FirstByte(usize),
+    /// The request that holds the nth place ends.
+    Release(usize),
+    Rebuild,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Add(u32, Option<&'static str>),
+    Remove(u32),
+    Disable(u32),
+    Enable(u32),
+    Reset(u32),
+    Close(Scope, Option<Millis>),
+    Open(Scope),
+    Attempt(u32, &'static str, &'static str, Verdict),
+}
+
+impl Change {
+    fn event(&self, at: Millis) -> Event {
+        match self {
+            Self::Add(key, project) => added(*key, *project),
+            Self::Remove(key) => removed(*key),
+            Self::Disable(key) => disabled(*key),
+            Self::Enable(key) => enabled(*key),
+            Self::Reset(key) => reset(*key),
+            Self::Close(scope, until) => closed(scope.clone(), until.map(|ms| at + ms)),
+            Self::Open(scope) => opened(scope.clone()),
+            Self::Attempt(key, model, method, verdict) => attempted(*key, model, method, *verdict),
+        }
+    }
+}
+
+/// An [`Ask`] that owns what it asks.
+#[derive(Clone, Debug)]
+struct Asked {
+    model: &'static str,
+    method: &'static str,
+    tried: Vec<KeyId>,
+    from: From,
+}
+
+impl Asked {
+    fn ask(&self) -> Ask<'_> {
+        Ask { model: self.model, method: self.method, tried: &self.tried, from: self.from, crowd: false }
+    }
+}
+
+fn key() -> impl Strategy<Value = u32> {
+    1..=KEYS
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    let windows = select(vec![Window::Minute, Window::Day]);
+    prop_oneof![
+        2 => key().prop_map(key_scope),
+        2 => (key(), select(&METHODS[..])).prop_map(|(key, method)| method_scope(key, method)),
+        1 => select(&PROJECTS[..]).prop_map(|project| Scope::Project(project.to_owned())),
+        4 => (select(&PROJECTS[..]), select(&MODELS[..]), windows).prop_map(|(project, model, window)| {
+            Scope::Model { project: project.to_owned(), model: model.to_owned(), window }
+        }),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let verdict = select(vec![Verdict::Success, Verdict::Success, Verdict::Overloaded, Verdict::Truncated]);
+    prop_oneof![
+        4 => (key(), option::of(select(&PROJECTS[..2]))).prop_map(|(key, project)| Change::Add(key, project)),
+        1 => key().prop_map(Change::Remove),
+        1 => key().prop_map(Change::Disable),
+        2 => key().prop_map(Change::Enable),
+        1 => key().prop_map(Change::Reset),
+        8 => (scope(), option::weighted(0.7, -5..60_i64)).prop_map(|(scope, until)| Change::Close(scope, until)),
+        3 => scope().prop_map(Change::Open),
+        3 => (key(), select(&MODELS[..]), select(&METHODS[..]), verdict)
+            .prop_map(|(key, model, method, verdict)| Change::Attempt(key, model, method, verdict)),
+    ]
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let only = key().prop_map(|key| From::Only(KeyId(key)));
+    let from = prop_oneof![3 => Just(From::All), 1 => Just(From::Keeper), 1 => only];
+    (select(&MODELS[..]), select(&METHODS[..]), btree_set(key(), 0..3), from).prop_map(
+        |(model, method, tried, from)| {
+            let tried = tried.into_iter().map(KeyId).collect();
+            Asked { model, method, tried, from }
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => vec(change(), 1..4).prop_map(Step::Batch),
+        3 => (0..40_i64).prop_map(Step::Wait),
+        4 => (asked(), arbitrary::<u64>()).prop_map(|(asked, random)| Step::Take(asked, random)),
+        1 => arbitrary::<usize>().prop_map(Step::FirstByte),
+        2 => arbitrary::<usize>().prop_map(Step::Release),
+        1 => Just(Step::Rebuild),
+    ]
+}
+
+fn history() -> impl Strategy<Value = Vec<Step>> {
+    // It begins with somebody to choose.
+    let first = vec(option::of(select(&PROJECTS[..2])), 1..=KEYS as usize).prop_map(|projects| {
+        Step::Batch((1..).zip(projects).map(|(key, project)| Change::Add(key, project)).collect())
+    });
+    (first, vec(step(), 1..40)).prop_map(|(first, rest)| std::iter::once(first).chain(rest).collect())
+}
+
+/// A world, the places that requests hold in it, and the keys that have served.
+struct Story {
+    world: World,
+    held: Vec<Choice>,
+    proven: BTreeSet<KeyId>,
+}
+
+impl Story {
+    fn new(rule: Rule) -> Self {
+        Self { world: World::new(rule), held: Vec::new(), proven: BTreeSet::new() }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Batch(changes) => {
+                let at = self.world.at;
+                changes.iter().for_each(|change| self.prove(change));
+                self.world.tell(changes.iter().map(|change| change.event(at)));
+            }
+            Step::Wait(ms) => self.world.at += ms,
+            Step::Take(asked, random) => self.held.extend(self.world.choose(&asked.ask(), *random)),
+            Step::FirstByte(nth) if !self.held.is_empty() => {
+                let choice = &self.held[nth % self.held.len()];
+                choice.lease.first_byte(20);
+                choice.lease.proven();
+                // One that left and came back under its number is another key, as far as places go.
+                if Arc::ptr_eq(&choice.lease.load, &self.world.load_of(choice.key)) {
+                    self.proven.insert(choice.key);
+                }
+            }
+            Step::Release(nth) if !self.held.is_empty() => drop(self.held.swap_remove(nth % self.held.len())),
+            Step::FirstByte(_) | Step::Release(_) => {}
+            Step::Rebuild => self.world.roster.rebuild(&self.world.keys, self.world.seq, self.world.at),
+        }
+    }
+
+    /// An answer proves a key; a failed credential, a reset, or being new takes that back.
+    fn prove(&mut self, change: &Change) {
+        match change {
+            Change::Attempt(key, .., Verdict::Success) => self.proven.insert(KeyId(*key)),
+            Change::Add(key, _) | Change::Reset(key) | Change::Close(Scope::Key(KeyId(key)), None) => {
+                self.proven.remove(&KeyId(*key))
+            }
+            _ => false,
+        };
+    }
+
+    fn in_flight(&self, key: KeyId) -> u32 {
+        let load = self.world.load_of(key);
+        self.held.iter().filter(|choice| Arc::ptr_eq(&choice.lease.load, &load)).count() as u32
+    }
+}
+
+impl World {
+    /// What the roster counts with for a key; a new one where it has no such key.
+    fn load_of(&self, key: KeyId) -> Arc<Load> {
+        let slot = self.roster.by_key.get(&key).map(|slot| &self.roster.slots[*slot as usize]);
+        slot.map(|slot| Arc::clone(&slot.load)).unwrap_or_default()
+    }
+}
+
+/// What the fold says about a question.
+#[derive(Debug)]
+struct Truth {
+    /// Keys that may be chosen, and what they have under way.
+    candidates: BTreeMap<KeyId, u32>,
+    /// Some key would be one, if it were not on trial with another request.
+    on_trial: bool,
+    opens: Option<Millis>,
+    passed_over: PassedOver,
+    eligible: u32,
+}
+
+impl Truth {
+    fn of(
+        keys: &Keys,
+        now: Millis,
+        ask: &Ask<'_>,
+        in_flight: impl Fn(KeyId) -> u32,
+        proven: impl Fn(KeyId) -> bool,
+    ) -> Self {
+        let for_ever = |gate: Option<&Gate>| gate.is_some_and(|gate| gate.until.is_none());
+        let good = |key: &&Key| {
+            let project = keys.project(&key.project).and_then(|project| project.gate.as_ref());
+            key.enabled && !for_ever(key.gate.as_ref()) && !for_ever(project)
+        };
+        let keeper = keys.iter().find(good).map(|key| key.id);
+        let allowed = |key: KeyId| match ask.from {
+            From::All => true,
+            From::Keeper => keeper == Some(key),
+            From::Only(only) => only == key,
+        };
+        let (mut passed_over, mut eligible, mut on_trial) = (PassedOver::default(), 0, false);
+        let mut candidates = BTreeMap::new();
+        for (key, closed) in explain(keys, ask, now) {
+            match closed {
+                Some(Closed::Disabled) => passed_over.disabled += 1,
+                Some(Closed::Key(_)) => passed_over.key_gate += 1,
+                Some(Closed::Project(_)) => passed_over.project_gate += 1,
+                Some(Closed::Model(..) | Closed::Method(_)) => passed_over.model_gate += 1,
+                None if ask.tried.contains(&key) => passed_over.tried += 1,
+                None if !allowed(key) => {}
+                None => {
+                    eligible += 1;
+                    let in_flight = in_flight(key);
+                    if in_flight > 0 && !proven(key) {
+                        on_trial = true;
+                    } else {
+                        candidates.insert(key, in_flight);
+                    }
+                }
+            }
+        }
+        // As time goes by gates only open, and only at these times.
+        let times = BTreeSet::from_iter(std::iter::once(now).chain(openings(keys, now)));
+        let open =
+            |at: &Millis| explain(keys, ask, *at).any(|(key, closed)| allowed(key) && closed.is_none());
+        Self { candidates, on_trial, opens: times.into_iter().find(open), passed_over, eligible }
+    }
+
+    /// Asks the roster, and lets go again what it gives.
+    fn check(&self, roster: &mut Roster, ask: &Ask<'_>, now: Millis, random: u64) {
+        let seq = roster.seq;
+        match roster.choose(ask, now, random) {
+            Ok(Choice { key, why, .. }) => {
+                assert_eq!(
+                    self.candidates.get(&key),
+                    Some(&why.in_flight),
+                    "key {key} for {ask:?}: {self:?}"
+                );
+                assert_eq!(why.passed_over, self.passed_over, "{ask:?}");
+                assert_eq!((why.eligible, why.seq), (self.eligible, seq), "{ask:?}");
+            }
+            Err(nobody) => {
+                assert!(self.candidates.is_empty(), "nobody for {ask:?}: {self:?}");
+                let Self { opens, passed_over, on_trial, .. } = *self;
+                assert_eq!(nobody, Nobody { opens, passed_over, on_trial }, "{ask:?}");
+            }
+        }
+    }
+}
+
+/// Every time after `now` at which some gate opens by itself.
+fn openings(keys: &Keys, now: Millis) -> impl Iterator<Item = Millis> {
+    let of_keys = keys.iter().flat_map(|key| key.gate.iter().chain(key.methods.values()));
+    let of_projects = keys.projects().flat_map(|(_, project)| {
+        project.gate.iter().chain(project.models.values().flat_map(|windows| windows.values()))
+    });
+    of_keys.chain(of_projects).filter_map(|gate| gate.until).filter(move |until| now < *until)
+}
+
+/// Every question there is, but for keys tried.
+fn questions() -> impl Iterator<Item = Asked> {
+    let from = [From::All, From::Keeper, From::Only(KeyId(1)), From::Only(KeyId(KEYS))];
+    MODELS.into_iter().flat_map(move |model| {
+        METHODS
+            .into_iter()
+            .flat_map(move |method| from.map(|from| Asked { model, method, tried: Vec::new(), from }))
+    })
+}
+
+fn invariant_the_roster_answers_what_the_fold_says(story: &mut Story, asked: &Asked, random: u64) {
+    let now = story.world.at;
+    assert_eq!(story.world.roster.seq, story.world.seq);
+    for asked in questions().chain([asked.clone()]) {
+        let ask = asked.ask();
+        let proven = |key| story.proven.contains(&key);
+        let truth = Truth::of(&story.world.keys, now, &ask, |key| story.in_flight(key), proven);
+        truth.check(&mut story.world.roster, &ask, now, random);
+    }
+}
+
+/// Following step by step comes to the same as beginning anew.
+fn invariant_a_fresh_roster_answers_the_same(story: &Story, asked: &Asked, random: u64) {
+    let World { keys, seq, at, roster } = &story.world;
+    let mut fresh = Roster::new(roster.strategy);
+    fresh.rebuild(keys, *seq, *at);
+    for asked in questions().chain([asked.clone()]) {
+        let ask = asked.ask();
+        Truth::of(keys, *at, &ask, |_| 0, |_| false).check(&mut fresh, &ask, *at, random);
+    }
+}
+
+fn invariant_the_sets_are_whole(story: &mut Story) {
+    let Roster { sets, methods, .. } = &mut story.world.roster;
+    sets.each().chain(methods.values_mut().flat_map(Sets::each)).for_each(|set| set.assert_whole());
+}
+
+fn rules() -> impl Strategy<Value = Rule> {
+    select(vec![Rule::LeastLoaded, Rule::RoundRobin])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_roster_follows_the_fold(
+        rule in rules(), history in history(), asked in asked(), random in arbitrary::<u32>()
+    ) {
+        let mut story = Story::new(rule);
+        for (random, step) in (u64::from(random)..).zip(&history) {
+            story.step(step);
+            invariant_the_roster_answers_what_the_fold_says(&mut story, &asked, random);
+            invariant_a_fresh_roster_answers_the_same(&story, &asked, random);
+            invariant_the_sets_are_whole(&mut story);
+        }
+        // Every place is given back in the end.
+        story.held.clear();
+        let keys: Vec<KeyId> = story.world.keys.iter().map(|key| key.id).collect();
+        prop_assert!(keys.into_iter().all(|key| story.world.load_of(key).in_flight() == 0));
+    }
+
+    /// The same history and the same random numbers: the same keys, for the same reasons, all along.
+    #[test]
+    fn the_same_again_is_the_same(rule in rules(), history in history()) {
+        let tell = || {
+            let mut story = Story::new(rule);
+            let after = |step| {
+                story.step(step);
+                story.held.iter().map(|choice| (choice.key, choice.why)).collect::<Vec<_>>()
+            };
+            history.iter().map(after).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(tell(), tell());
+    }
+}

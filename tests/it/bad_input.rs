@@ -1,0 +1,8 @@
+//! What people and networks get wrong: settings, disks, credentials, requests. Each is a clear answer, and the
+//! server goes on.
+
+mod bodies;
+mod credentials;
+mod full_disk;
+mod requests;
+mod start;

@@ -1,0 +1,224 @@
+//! A disk without room: the pool says so, goes on as it was told, and loses nothing that it acknowledged.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use gemini_pool::simulated::{SimulatedGoogle, World};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Operator, Server, Setup, of_type};
+
+/// A small disk on a folder of the test's own; gone with it, also when the test fails.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None where this user may not mount, with the reason on the test's output.
+    fn on(folder: &Path) -> Option<Self> {
+        fs::create_dir_all(folder).unwrap();
+        // The log's file is made 64 MiB long without taking room, so a few megabytes do.
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder).output();
+        match mounted {
+            Ok(Output { status, .. }) if status.success() => Some(Self(folder.to_owned())),
+            Ok(Output { stderr, .. }) => {
+                eprintln!(
+                    "skipped: a small disk cannot be mounted here: {}",
+                    String::from_utf8_lossy(&stderr)
+                );
+                None
+            }
+            Err(error) => {
+                eprintln!("skipped: a small disk cannot be mounted here: {error}");
+                None
+            }
+        }
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) {
+        let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
+        while ballast.write(&[1; 4_096]).is_ok_and(|written| written > 0) {}
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, should somebody still hold a file on it.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+struct Stage {
+    // Fields go in this order: the server before its disk, the disk before its folder.
+    server: Server,
+    disk: SmallDisk,
+    google: SimulatedGoogle,
+}
+
+async fn stage(log_failure: &str) -> Option<Stage> {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1").key("beta", "AIza-good-2"))
+        .await
+        .unwrap();
+    let setup = Setup::new(&google, &["AIza-good-1"]).with("LOG_FAILURE", log_failure);
+    let disk = SmallDisk::on(&setup.data())?;
+    Some(Stage { server: setup.start(), disk, google })
+}
+
+async fn ready(server: &Server) -> (u16, Value) {
+    let answer = crate::support::http().get(format!("{}/readyz", server.origin)).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+fn unrecorded(ready: &Value) -> u64 {
+    ready["reasons"][0]["unrecorded"].as_u64().unwrap_or(0)
+}
+
+/// Serves until the log has failed: the page that it writes on may still have room.
+async fn serve_until_it_fails(server: &Server) -> u64 {
+    for served in 1..1_000 {
+        let (status, answer) = server.app().generate("gemini-2.5-flash", "Hello").await;
+        assert!(status == 200 || answer["error"]["details"][0]["reason"] == "LOG_UNAVAILABLE", "{answer}");
+        if ready(server).await.0 == 503 {
+            return served;
+        }
+    }
+    panic!("a thousand requests, and the full disk was not noticed")
+}
+
+async fn add(operator: &Operator, keys: &[&str]) -> (u16, Value) {
+    operator.call(Method::POST, "/keys/bulk_add", Some(json!({"keys": keys}))).await
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_log_and_not_the_traffic() {
+    let Some(Stage { server, disk, google }) = stage("continue").await else { return };
+    let operator = server.operator().await;
+    for _ in 0..5 {
+        assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    }
+    assert_eq!(add(&operator, &["AIza-good-2"]).await.0, 200);
+    let acknowledged = {
+        operator.events_of("Answered", 5).await;
+        operator.events().await
+    };
+    disk.fill();
+    serve_until_it_fails(&server).await;
+    let (status, told) = ready(&server).await;
+    assert_eq!(status, 503);
+    assert_eq!(told["reasons"][0]["code"], "log_failed", "{told}");
+    let before = unrecorded(&told);
+    let seen = google.seen_count();
+    for _ in 0..10 {
+        assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200, "traffic goes on");
+    }
+    assert_eq!(google.seen_count(), seen + 10);
+    let mut after = before;
+    for _ in 0..1_000 {
+        after = unrecorded(&ready(&server).await.1);
+        if after >= before + 20 {
+            break;
+        }
+    }
+    // The last one before the look may have been counted a moment after it.
+    assert!(
+        (before + 20..=before + 22).contains(&after),
+        "each request and each try is counted: {before}, {after}"
+    );
+    for (verb, path, body) in [
+        (Method::POST, "/keys/bulk_add", Some(json!({"keys": ["AIza-new"]}))),
+        (Method::DELETE, "/keys/1", None),
+        (Method::POST, "/keys/1/reset", None),
+        (Method::PATCH, "/keys/1", Some(json!({"enabled": false}))),
+    ] {
+        let (status, problem) = operator.call(verb, path, body).await;
+        assert_eq!((status, &problem["code"]), (503, &json!("log_unavailable")), "{path}: {problem}");
+    }
+    assert_eq!(operator.keys().await.len(), 2, "nothing was changed");
+    let read = operator.events().await;
+    assert!(read.len() >= acknowledged.len(), "what was recorded can still be read");
+    assert_eq!(read[..acknowledged.len()], acknowledged[..]);
+    // Freeing room is not enough: what the disk holds is known again after a restart.
+    disk.free();
+    assert_eq!(ready(&server).await.0, 503);
+    assert_eq!(add(&operator, &["AIza-new"]).await.0, 503);
+    let (setup, said) = server.stop();
+    assert!(said.contains("the log failed") && !said.contains("panic"), "{said}");
+    let server = setup.start();
+    assert_eq!(ready(&server).await.0, 200);
+    let operator = server.operator().await;
+    assert_eq!(operator.events().await[..read.len()], read[..], "everything acknowledged is there");
+    assert_eq!(operator.keys().await.len(), 2);
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    assert_eq!(add(&operator, &["AIza-new"]).await.0, 200);
+    let (setup, _) = server.stop();
+    assert_eq!(of_type(&setup.log(), "KeyAdded").len(), 3);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_traffic_where_nothing_may_go_unrecorded() {
+    let Some(Stage { server, disk, google }) = stage("refuse").await else { return };
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    disk.fill();
+    serve_until_it_fails(&server).await;
+    let seen = google.seen_count();
+    let mut told = String::new();
+    let app = server.app();
+    for path in [
+        "/v1beta/models/gemini-2.5-flash:generateContent",
+        "/v1beta/openai/chat/completions",
+        "/v1beta/interactions",
+    ] {
+        let answer = app.post(path, &json!({})).send().await.unwrap();
+        assert_eq!(answer.status(), 503, "{path}");
+        told.push_str(&format!("> {path}\n{}\n", answer.text().await.unwrap()));
+    }
+    insta::with_settings!({snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("log_unavailable", told);
+    });
+    assert_eq!(google.seen_count(), seen, "nothing was sent");
+    disk.free();
+    let server = server.stop().0.start();
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_change_that_was_refused_for_want_of_room_does_not_happen_later() {
+    let Some(Stage { server, disk, google: _google }) = stage("continue").await else { return };
+    let operator = server.operator().await;
+    disk.fill();
+    // No other write may come between: the one that fails is this one. Large enough to need a new page.
+    let many: Vec<String> = (0..40).map(|n| format!("AIza-refused-{n:04}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let (status, problem) = add(&operator, &many).await;
+    assert_eq!(status, 503, "{problem}");
+    assert_eq!(operator.keys().await.len(), 1);
+    // Room comes back before the server goes down.
+    disk.free();
+    let (setup, _) = server.stop();
+    let added = of_type(&setup.log(), "KeyAdded");
+    assert_eq!(added.len(), 1, "the operator was told that nothing was changed");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_start_is_told_at_once() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
+    let setup = Setup::new(&google, &["AIza-good-1"]);
+    let Some(disk) = SmallDisk::on(&setup.data()) else { return };
+    disk.fill();
+    let (code, said) = setup.start_in_vain();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(!said.contains("panic"), "{said}");
+    assert!(said.contains("No space left on device") && said.contains("[folder]/data"), "{said}");
+    disk.free();
+    let server = setup.start();
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+}

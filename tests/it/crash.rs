@@ -1,0 +1,207 @@
+//! The plug is pulled, again and again, under load.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use gemini_pool::{
+    journal::{Journal, codec, fjall::FjallJournal},
+    simulated::{Failure, Fault, KeyState, Outcome, SimulatedGoogle, World},
+};
+use projections::{Event, Recorded, State, event::Verdict};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{App, Operator, Server, Setup};
+
+const ROUNDS: usize = 20;
+const WORKERS: usize = 8;
+/// What the client had whole for so long must be in the log: the ledger hands it to the system within milliseconds.
+const SETTLED: Duration = Duration::from_millis(250);
+
+/// What the outside world knows to have happened.
+#[derive(Default)]
+struct Witness {
+    /// Requests whose answer arrived whole: their id, and when.
+    answered: Vec<(String, Instant)>,
+    /// Requests sent.
+    asked: usize,
+    /// Keys added and acknowledged: number and whether enabled.
+    keys: BTreeMap<u64, bool>,
+    /// Keys removed and acknowledged.
+    removed: BTreeSet<u64>,
+}
+
+/// An app that asks and asks until the server is gone.
+async fn load(app: App, worker: usize, witness: Arc<Mutex<Witness>>) {
+    for turn in 0.. {
+        witness.lock().unwrap().asked += 1;
+        let text = format!("worker {worker} turn {turn}");
+        let path = if turn % 2 == 0 { "generateContent" } else { "streamGenerateContent?alt=sse" };
+        let request =
+            app.post(&format!("/v1beta/models/gemini-2.5-flash:{path}"), &crate::support::ask(&text));
+        let Ok(answer) = request.send().await else { return };
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let status = answer.status();
+        let Ok(body) = answer.text().await else { return };
+        // A streamed answer's text is spread over its events.
+        let expected = if turn % 2 == 0 { text.as_str() } else { "\"finishReason\": \"STOP\"" };
+        assert!(status == 200 && body.contains(expected), "{status}: {body}");
+        witness.lock().unwrap().answered.push((id, Instant::now()));
+    }
+}
+
+/// An operator who adds, disables and removes keys until the server is gone.
+async fn change(operator: Operator, round: usize, witness: Arc<Mutex<Witness>>) {
+    for turn in 0.. {
+        let body = json!({"keys": [format!("AIza-extra-{round}-{turn}-0123456789")]});
+        let (status, answer) = operator.try_call(Method::POST, "/keys/bulk_add", Some(body)).await;
+        if status != 200 {
+            return;
+        }
+        let id = answer["results"][0]["id"].as_u64().unwrap();
+        witness.lock().unwrap().keys.insert(id, true);
+        // Nobody knows these keys at Google: out of the way before anything asks for one.
+        let (status, _) =
+            operator.try_call(Method::PATCH, &format!("/keys/{id}"), Some(json!({"enabled": false}))).await;
+        if status != 200 {
+            witness.lock().unwrap().keys.remove(&id);
+            return;
+        }
+        witness.lock().unwrap().keys.insert(id, false);
+        if turn % 3 == 0 {
+            witness.lock().unwrap().keys.remove(&id);
+            let (status, _) = operator.try_call(Method::DELETE, &format!("/keys/{id}"), None).await;
+            if status != 200 {
+                return;
+            }
+            witness.lock().unwrap().removed.insert(id);
+        }
+    }
+}
+
+/// The log as it lies on the disk, its chain checked.
+fn surviving(setup: &Setup) -> Vec<Recorded> {
+    let journal = FjallJournal::open(&setup.data().join("log")).unwrap();
+    let mut previous = codec::ChainHash::START;
+    let entries = journal.read(0, usize::MAX).unwrap();
+    entries
+        .iter()
+        .zip(1..)
+        .map(|(entry, seq)| {
+            let (recorded, hash) = codec::decode(seq, &entry.frame, Some(&previous)).unwrap();
+            previous = hash;
+            recorded
+        })
+        .collect()
+}
+
+/// The server's keys are those of the state that the log folds to.
+async fn agrees(server: &Server, state: &State) {
+    let shown = server.operator().await.keys().await;
+    let keys: Vec<_> = state.keys.iter().collect();
+    assert_eq!(shown.len(), keys.len());
+    for (shown, key) in shown.iter().zip(keys) {
+        assert_eq!(shown["id"], json!(key.id.0));
+        assert_eq!(shown["fingerprint"], json!(key.fingerprint.to_string()));
+        assert_eq!(shown["state"] == "disabled", !key.enabled, "{shown}");
+        let gates = shown["gates"].as_array().unwrap();
+        let whole =
+            gates.iter().find(|gate| gate["model"].is_null()).map(|gate| gate["seq"].as_u64().unwrap());
+        match (&key.gate, whole) {
+            (Some(gate), Some(seq)) => assert_eq!(seq, gate.seq, "{shown}"),
+            (Some(gate), None) => assert!(gate.until.is_some(), "a gate without an end is gone: {shown}"),
+            (None, whole) => assert_eq!(whole, None, "{shown}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
+    let world = World::new()
+        .key_in("bad", "AIza-bad-0000000001", KeyState::Bad)
+        .key_with("storm", "AIza-storm-00000002", Fault::sometimes(0.3, Failure::Overloaded))
+        .key("good-1", "AIza-good-000000003")
+        .key("good-2", "AIza-good-000000004")
+        .key("good-3", "AIza-good-000000005");
+    let google = SimulatedGoogle::start(world).await.unwrap();
+    let keys: Vec<String> = google.edit(|world| world.keys.keys().cloned().collect());
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut setup = Setup::new(&google, &keys).with("MAX_ATTEMPTS", "5");
+    let witness = Arc::new(Mutex::new(Witness::default()));
+    let mut settled_before = BTreeSet::new();
+    for round in 0..ROUNDS {
+        let server = setup.start();
+        let operator = server.operator().await;
+        let mut people: Vec<_> = (0..WORKERS)
+            .map(|worker| tokio::spawn(load(server.app(), worker, Arc::clone(&witness))))
+            .collect();
+        people.push(tokio::spawn(change(operator, round, Arc::clone(&witness))));
+        // A different moment every time, told by the traffic itself.
+        let moment = google.seen_count() as usize + 20 + (round * 7919) % 400;
+        google.wait_for(|seen| seen.len() >= moment).await;
+        let pulled = Instant::now();
+        setup = server.kill();
+        for person in people {
+            person.await.unwrap();
+        }
+
+        let log = surviving(&setup);
+        let state = State::replay(&log);
+        let recorded: BTreeSet<String> = log
+            .iter()
+            .filter_map(|recorded| match &recorded.event {
+                Event::Answered(event) => Some(event.request.to_string()),
+                _ => None,
+            })
+            .collect();
+        let count = log.iter().filter(|recorded| matches!(recorded.event, Event::Answered(_))).count();
+        assert_eq!(count, recorded.len(), "a request was recorded twice");
+        assert!(recorded.is_superset(&settled_before), "a record of an earlier life is gone");
+
+        let mut witness = witness.lock().unwrap();
+        for (id, at) in &witness.answered {
+            assert!(
+                recorded.contains(id) || pulled.saturating_duration_since(*at) < SETTLED,
+                "{id} is not in the log"
+            );
+        }
+        for (id, enabled) in &witness.keys {
+            let key = state.keys.iter().find(|key| u64::from(key.id.0) == *id);
+            assert_eq!(key.map(|key| key.enabled), Some(*enabled), "key {id} is not as acknowledged");
+        }
+        for id in &witness.removed {
+            assert!(state.keys.iter().all(|key| u64::from(key.id.0) != *id), "key {id} was removed");
+        }
+
+        // Google's count and the log differ by what was under way at some kill, at most.
+        let attempts = log.iter().filter_map(|recorded| match &recorded.event {
+            Event::Attempted(event) if event.verdict != Verdict::ConnectFailed => Some(event),
+            _ => None,
+        });
+        let attempts = attempts.count();
+        let seen = google.seen();
+        let counted = seen.iter().filter(|seen| seen.outcome != Outcome::Arrived).count();
+        let lost = witness.asked - recorded.len();
+        assert!(attempts <= counted, "{attempts} recorded, {counted} counted");
+        assert!(
+            counted - attempts <= lost * 5,
+            "{counted} counted, {attempts} recorded, {lost} requests under way"
+        );
+        assert!(
+            lost <= (round + 1) * WORKERS * 8,
+            "{lost} requests without a record after {} kills",
+            round + 1
+        );
+        // What was just ending when the plug was pulled is judged by this round alone.
+        witness.answered.clear();
+        drop(witness);
+        settled_before = recorded;
+
+        let again = setup.start();
+        agrees(&again, &state).await;
+        setup = again.kill();
+    }
+}
