@@ -71,7 +71,21 @@ pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint {
         .at("/openapi.json", document)
         .nest("/", service)
         .into_endpoint()
+        .before(bounded)
         .catch_all_error(problem::of_framework)
+}
+
+/// Largest body, in bytes; that of keys to add is larger.
+const BODY: usize = 64 << 10;
+/// Room for 20,000 keys.
+const KEYS_BODY: usize = 8 << 20;
+
+/// Reads a request's body within its bound, before anything looks at it.
+async fn bounded(mut request: poem::Request) -> poem::Result<poem::Request> {
+    let adds_keys = request.uri().path().ends_with("/bulk_add");
+    let body = request.take_body().into_bytes_limit(if adds_keys { KEYS_BODY } else { BODY }).await;
+    request.set_body(body.map_err(problem::of_body)?);
+    Ok(request)
 }
 
 /// Asks the API without a network, as the command line does on a stopped pool: the status and the body.

@@ -102,6 +102,9 @@ pub enum Error {
     /// Nothing given.
     #[error("no keys were given: pipe them in (`gemini-pool keys add < keys.txt`) or name a --file")]
     NoKeys,
+    /// None of them can be a key.
+    #[error("none of these can be a key: a key holds visible ASCII characters only, up to 512 of them")]
+    AllInvalid,
     /// The list makes no sense.
     #[error("the keys must be a JSON array of texts, or separated by lines, spaces or commas")]
     BadList,
@@ -187,7 +190,8 @@ async fn on_keys(command: KeysCommand, given: Vec<String>, target: &Target) -> R
                 count("added"),
                 count("duplicate"),
                 count("invalid")
-            ))
+            ))?;
+            if count("invalid") == results.len() { Err(Error::AllInvalid) } else { Ok(()) }
         }
         KeysCommand::List { json } => {
             let answer = target.call(Method::GET, "/keys", None).await?;

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -41,19 +41,43 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle connections kept; more of them are opened when needed and closed after.
 const IDLE_CONNECTIONS: usize = 512;
 
+/// Pieces of a body below this size, in bytes, are copied together.
+const SMALL: usize = 4 << 10;
+/// Size of what is copied together, in bytes.
+const GATHERED: usize = 64 << 10;
+
 /// A request's body, kept so that it can be sent again.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     chunks: Vec<Bytes>,
+    tail: BytesMut,
     length: usize,
 }
 
 impl Payload {
-    /// Adds what came next.
+    /// Adds what came next. Large pieces are kept as they are; small ones are gathered, because each
+    /// would hold on to the buffer that it was read into.
     pub fn push(&mut self, chunk: Bytes) {
         self.length += chunk.len();
-        if !chunk.is_empty() {
+        if chunk.len() >= SMALL {
+            self.gather();
             self.chunks.push(chunk);
+            return;
+        }
+        if self.tail.len() + chunk.len() > GATHERED {
+            self.gather();
+        }
+        self.tail.extend_from_slice(&chunk);
+    }
+
+    /// No more comes.
+    pub fn finish(&mut self) {
+        self.gather();
+    }
+
+    fn gather(&mut self) {
+        if !self.tail.is_empty() {
+            self.chunks.push(std::mem::take(&mut self.tail).freeze());
         }
     }
 

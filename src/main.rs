@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use gemini_pool::{
     commands,
@@ -10,6 +11,7 @@ use gemini_pool::{
     server::Service,
 };
 use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt};
 
 #[global_allocator]
@@ -105,7 +107,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     match command {
         Command::Serve => serve(config).await,
-        Command::Demo => Ok(demo::run(config, stop_signal()).await?),
+        Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
@@ -120,6 +122,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    // Asked from here on, before anything says that it runs.
+    let stop = stop_signal()?;
     let name = config.admin_username.clone();
     let service = Service::open(config).await?;
     let listener = service.listen().await?;
@@ -129,24 +133,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             password.expose_secret()
         );
     }
-    tracing::info!(address = %listener.local_addr()?, "serving");
-    service.run(listener, stop_signal()).await?;
+    service.run(listener, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Ends when the system or the user asks the program to stop.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    tracing::info!("stopping: running requests may end, new ones are not taken");
+/// Ends when the system or the user asks the program to stop; hears it from the moment of the call.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: running requests may end, new ones are not taken");
+    })
 }
 
 /// For people on a terminal, JSON for machines elsewhere; always on standard error.

@@ -46,6 +46,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     scheduler::{Ask, Choice, From, Nobody, Scheduler},
+    server::Lifecycle,
     vault::{self, Vault},
 };
 
@@ -66,6 +67,7 @@ pub struct Proxy {
     uploads: Uploads,
     /// Told whenever an attempt came to something, for those that wait for a key on trial.
     progress: Arc<Notify>,
+    lifecycle: Lifecycle,
     limits: Limits,
 }
 
@@ -115,7 +117,7 @@ pub struct Parts {
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(parts: Parts, config: &Config) -> Self {
+    pub(crate) fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
         let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
         Self {
             ledger,
@@ -127,6 +129,7 @@ impl Proxy {
             memory: intake::memory(config.body_memory_bytes),
             uploads: Uploads::default(),
             progress: Arc::default(),
+            lifecycle,
             limits: Limits {
                 max_attempts: config.max_attempts,
                 request_timeout: config.request_timeout,
@@ -151,6 +154,7 @@ impl Proxy {
         };
         let mut record = RequestRecord::new(
             reservation,
+            &self.lifecycle,
             self.clock.now(),
             id,
             address.unwrap_or_default(),

@@ -4,11 +4,12 @@
 //! the order of stopping (readiness red, no new connections, running requests to
 //! their end or until time is up, the log last).
 
+mod connections;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -16,8 +17,9 @@ use http::StatusCode;
 use poem::{Endpoint, EndpointExt, Request, Response, Route, endpoint::make};
 use projections::event::{ServerStarted, ServerStopped};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+pub(crate) use self::connections::Lifecycle;
 use crate::{
     admin,
     config::Config,
@@ -133,25 +135,21 @@ impl Service {
             gemini,
             clock: pool.clock.clone(),
         };
-        let proxy = Arc::new(Proxy::new(parts, &config));
+        let lifecycle = Lifecycle::default();
+        let proxy = Arc::new(Proxy::new(parts, &config, lifecycle.clone()));
         let pool = Arc::new(pool);
-        let running = tokio_util::task::TaskTracker::new();
-        let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), running.clone());
-        let stop = CancellationToken::new();
+        let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), lifecycle.requests.clone());
         let stopping = {
-            let (stop, health) = (stop.clone(), Arc::clone(&health));
+            let health = Arc::clone(&health);
             async move {
                 shutdown.await;
                 health.drain();
-                stop.cancel();
             }
         };
-        serve(listener, app, stopping, config.shutdown_timeout).await.map_err(Error::Serve)?;
+        tracing::info!(%address, "serving");
+        let served = connections::serve(listener, app, lifecycle, stopping, config.shutdown_timeout).await;
+        let abandoned = u32::try_from(served.map_err(Error::Serve)?).unwrap_or(u32::MAX);
         drop(address_file);
-        running.close();
-        let abandoned = u32::try_from(running.len()).unwrap_or(u32::MAX);
-        // Records of what was cut off come from destructors, which have run by now or run within moments.
-        let _ = tokio::time::timeout(Duration::from_secs(1), running.wait()).await;
         let stopped = pool.ledger.note(ServerStopped { abandoned }).await;
         drop(health);
         if let Some(pool) = Arc::into_inner(pool) {
@@ -165,22 +163,12 @@ impl Service {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    app: impl Endpoint + 'static,
-    shutdown: impl Future<Output = ()>,
-    timeout: Duration,
-) -> std::io::Result<()> {
-    let acceptor = poem::listener::TcpAcceptor::from_tokio(listener)?;
-    poem::Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(app, shutdown, Some(timeout)).await
-}
-
 /// Which path goes where. The proxy takes everything else below its own prefixes.
 fn app(
     pool: Arc<Pool>,
     proxy: Arc<Proxy>,
     health: Arc<Health>,
-    running: tokio_util::task::TaskTracker,
+    requests: TaskTracker,
 ) -> impl Endpoint<Output = Response> {
     let (alive, ready) = (Arc::clone(&health), health);
     let own = Route::new()
@@ -202,8 +190,9 @@ fn app(
         .map_to_response();
     let own = Arc::new(own);
     make(move |request: Request| {
-        let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), running.token());
+        let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), requests.token());
         async move {
+            // The proxy's requests go on after this, while their answers stream: they hold tokens of their own.
             let _token = token;
             let path = request.uri().path();
             let ours = path == "/healthz" || path == "/readyz" || path == "/api" || path.starts_with("/api/");

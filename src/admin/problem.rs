@@ -1,6 +1,6 @@
 //! Errors of the admin API: problem+json, each with a stable `code`.
 
-use poem::{IntoResponse, Response, http::StatusCode};
+use poem::{IntoResponse, Response, error::ReadBodyError, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, payload::Json};
 
 use crate::{
@@ -97,6 +97,17 @@ impl From<pool::Error> for Problem {
 impl From<OpenError> for Problem {
     fn from(error: OpenError) -> Self {
         Self::unavailable(error.to_string())
+    }
+}
+
+/// A body that is too large, or did not arrive.
+pub(super) fn of_body(error: ReadBodyError) -> poem::Error {
+    match error {
+        ReadBodyError::PayloadTooLarge => {
+            let body = detail(413, "Too large", "too_large", "the body is larger than this call can take");
+            poem::Error::from_response(with_type(body.into_response(), StatusCode::PAYLOAD_TOO_LARGE))
+        }
+        _ => Problem::bad_request("the body did not arrive whole").into(),
     }
 }
 

@@ -3,7 +3,12 @@
 //! What is about one connection, about the client's own identity, or about the
 //! way it took to the pool stays here; all else passes, known or not.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONNECTION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT_ENCODING, CONNECTION},
+};
+
+use super::scrub;
 
 /// Where the one upstream credential goes.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -56,6 +61,9 @@ fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// A client's headers as they go upstream, without a credential.
+///
+/// Of the encodings that the client reads, only gzip is passed on: it is the one that Google uses and that
+/// the pool reads too. In another, usage could not be counted nor an error understood.
 #[must_use]
 pub fn upstream(client: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(client.len());
@@ -67,16 +75,36 @@ pub fn upstream(client: &HeaderMap) -> HeaderMap {
             headers.append(name.clone(), value.clone());
         }
     }
+    if let Some(offered) = headers.get(ACCEPT_ENCODING) {
+        let gzip = offered.to_str().is_ok_and(takes_gzip);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if gzip { "gzip" } else { "identity" }));
+    }
     headers
 }
 
-/// Google's headers as they go to the client.
+/// Whether a list of encodings (RFC 9110 §12.5.3) has gzip, by name or by `*`.
+fn takes_gzip(offered: &str) -> bool {
+    offered.split(',').any(|offer| {
+        let (name, weight) = offer.split_once(';').unwrap_or((offer, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        !refused && matches!(name.trim().to_ascii_lowercase().as_str(), "gzip" | "x-gzip" | "*")
+    })
+}
+
+/// Google's headers as they go to the client, the key masked should one of them echo it.
 #[must_use]
-pub fn downstream(google: &HeaderMap) -> HeaderMap {
+pub fn downstream(google: &HeaderMap, key: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(google.len() + 1);
     for (name, value) in google {
-        if !is_hop_by_hop(google, name) {
-            headers.append(name.clone(), value.clone());
+        if is_hop_by_hop(google, name) {
+            continue;
+        }
+        let mut bytes = value.as_bytes().to_vec();
+        scrub::scrub_all(&mut bytes, key);
+        let masked =
+            if bytes == value.as_bytes() { Ok(value.clone()) } else { HeaderValue::from_bytes(&bytes) };
+        if let Ok(value) = masked {
+            headers.append(name.clone(), value);
         }
     }
     headers
@@ -154,16 +182,40 @@ mod tests {
     }
 
     #[test]
+    fn only_encodings_that_the_pool_reads_too_are_asked_for() {
+        for (offered, asked) in [
+            ("gzip, deflate, br, zstd", "gzip"),
+            ("br;q=1.0, gzip;q=0.8", "gzip"),
+            ("*", "gzip"),
+            ("identity", "identity"),
+            ("br", "identity"),
+            ("gzip;q=0, deflate", "identity"),
+        ] {
+            assert_eq!(
+                upstream(&headers(&[("accept-encoding", offered)]))["accept-encoding"],
+                asked,
+                "{offered}"
+            );
+        }
+        assert!(upstream(&headers(&[("accept", "*/*")])).get("accept-encoding").is_none());
+    }
+
+    #[test]
     fn an_answer_keeps_all_but_what_is_about_the_connection() {
-        let relayed = downstream(&headers(&[
-            ("content-type", "text/event-stream"),
-            ("transfer-encoding", "chunked"),
-            ("connection", "keep-alive"),
-            ("keep-alive", "timeout=5"),
-            ("server-timing", "gfet4t7; dur=3"),
-            ("content-encoding", "gzip"),
-        ]));
-        assert_eq!(names(&relayed), ["content-type", "server-timing", "content-encoding"]);
+        let relayed = downstream(
+            &headers(&[
+                ("content-type", "text/event-stream"),
+                ("transfer-encoding", "chunked"),
+                ("connection", "keep-alive"),
+                ("keep-alive", "timeout=5"),
+                ("server-timing", "gfet4t7; dur=3"),
+                ("content-encoding", "gzip"),
+                ("x-echo", "the key is secret-key-1, you know"),
+            ]),
+            b"secret-key-1",
+        );
+        assert_eq!(names(&relayed), ["content-type", "server-timing", "content-encoding", "x-echo"]);
+        assert_eq!(relayed["x-echo"], "the key is ************, you know");
     }
 
     #[test]

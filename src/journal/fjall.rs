@@ -48,30 +48,23 @@ impl FjallJournal {
             let path = path.to_owned();
             move |source: Box<dyn std::error::Error + Send + Sync>| Error::Store { what, path, source }
         };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| failed("create the folder of")(error.into()))?;
-        let unfinished = write_ahead_bytes(path);
-        let open = || -> Result<_, fjall::Error> {
-            let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-            let log = db.keyspace("log", options)?;
-            let vault = db.keyspace("vault", options)?;
-            Ok((db, log, vault))
+        make(path).map_err(|source| failed("make")(source))?;
+        let before = write_ahead_bytes(path);
+        let kept = WriteAhead::keep(path)
+            .map_err(|error| failed("keep a copy of the write-ahead log of")(error.into()))?;
+        let opened = open_database(path);
+        let (db, log, vault) = match opened {
+            Ok(opened) => opened,
+            Err(OpenFailure::InUse) => {
+                kept.forget();
+                return Err(Error::InUse { path: path.to_owned() });
+            }
+            Err(OpenFailure::Other(source)) => {
+                kept.put_back();
+                return Err(failed("open")(source));
+            }
         };
-        let (db, log, vault) = open().map_err(|error| match error {
-            fjall::Error::Locked => Error::InUse { path: path.to_owned() },
-            error => failed("open")(error.into()),
-        })?;
-        if let Some(cut) = unfinished.checked_sub(write_ahead_bytes(path)).filter(|cut| *cut > 0) {
-            tracing::warn!(bytes = cut, "the log ended in an unfinished write, which was cut off");
-        }
-        let last = match log.last_key_value().map(fjall::Guard::key) {
-            None => 0,
-            Some(key) => seq_of(&key.map_err(|error| failed("read the end of")(error.into()))?),
-        };
+        let last = last_of(&log).map_err(|error| failed("read the end of")(error.into()))?;
         let head = OpenOptions::new()
             .read(true)
             .write(true)
@@ -82,7 +75,13 @@ impl FjallJournal {
             .map_err(|error| failed("open `head` of")(error.into()))?;
         let known = read_head(&head).map_err(|error| failed("read `head` of")(error.into()))?;
         if known > last {
+            drop((db, log, vault));
+            kept.put_back();
             return Err(Error::Lost { path: path.to_owned(), last, known });
+        }
+        kept.forget();
+        if let Some(cut) = before.checked_sub(write_ahead_bytes(path)).filter(|cut| *cut > 0) {
+            tracing::warn!(bytes = cut, "the log ended in an unfinished write, which was cut off");
         }
         let poisoned = AtomicBool::new(false);
         Ok(Self { path: path.to_owned(), db, log, vault, head, last: Mutex::new(last), poisoned })
@@ -185,6 +184,104 @@ impl Journal for FjallJournal {
     }
 }
 
+enum OpenFailure {
+    InUse,
+    Other(Cause),
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+type Opened = (Database, Keyspace, Keyspace);
+
+fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
+    let open = || -> Result<Opened, fjall::Error> {
+        let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let log = db.keyspace("log", options)?;
+        let vault = db.keyspace("vault", options)?;
+        Ok((db, log, vault))
+    };
+    // On some kinds of damage the store panics where it should refuse.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(fjall::Error::Locked)) => Err(OpenFailure::InUse),
+        Ok(Err(error)) => Err(OpenFailure::Other(error.into())),
+        Err(_) => Err(OpenFailure::Other("its files are damaged".into())),
+    }
+}
+
+/// Makes the database where there is none: beside its place, and moved there when it is whole, so
+/// that a full disk or a kill leaves nothing half made.
+fn make(path: &Path) -> Result<(), Cause> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    if new.exists() {
+        std::fs::remove_dir_all(&new)?;
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&new)?;
+    match open_database(&new) {
+        Ok(opened) => opened.0.persist(PersistMode::SyncAll)?,
+        Err(OpenFailure::InUse) => return Err("another gemini-pool is just making it".into()),
+        Err(OpenFailure::Other(cause)) => return Err(cause),
+    }
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => Ok(File::open(parent)?.sync_all()?),
+        _ => Ok(()),
+    }
+}
+
+/// Copies of the write-ahead log's files while the database opens: recovery shortens them at the first
+/// byte that makes no sense, and would throw away all that comes after one damaged byte.
+struct WriteAhead(Vec<(PathBuf, PathBuf)>);
+
+impl WriteAhead {
+    fn keep(path: &Path) -> io::Result<Self> {
+        let mut kept = Self(Vec::new());
+        for file in write_ahead_files(path) {
+            let mut copy = file.clone().into_os_string();
+            copy.push(".kept");
+            let used = written(&File::open(&file)?)?;
+            let mut from = io::Read::take(File::open(&file)?, used);
+            let mut to =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&copy)?;
+            kept.0.push((file, copy.into()));
+            if let Err(error) = io::copy(&mut from, &mut to) {
+                kept.forget();
+                return Err(error);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn forget(self) {
+        for (_, copy) in &self.0 {
+            let _ = std::fs::remove_file(copy);
+        }
+    }
+
+    fn put_back(self) {
+        for (file, copy) in &self.0 {
+            if let Err(error) = std::fs::rename(copy, file) {
+                tracing::error!(%error, copy = %copy.display(), "the write-ahead log was not put back; this is its copy");
+            }
+        }
+    }
+}
+
+fn write_ahead_files(path: &Path) -> Vec<PathBuf> {
+    let Ok(files) = std::fs::read_dir(path) else { return Vec::new() };
+    let files = files.flatten().map(|file| file.path());
+    files.filter(|path| path.extension().is_some_and(|end| end == "jnl")).collect()
+}
+
+fn last_of(log: &Keyspace) -> Result<Seq, fjall::Error> {
+    log.last_key_value().map_or(Ok(0), |last| Ok(seq_of(&last.key()?)))
+}
+
 fn key_of(seq: Seq) -> [u8; 9] {
     let mut key = [LOG_TAG; 9];
     for (to, from) in key.iter_mut().skip(1).zip(seq.to_be_bytes()) {
@@ -215,12 +312,8 @@ fn read_head(head: &File) -> io::Result<Seq> {
 /// How much is written in the write-ahead log; recovery makes it less when its end is torn.
 /// The files are made long beforehand, so zeros at their ends do not count.
 fn write_ahead_bytes(path: &Path) -> u64 {
-    let Ok(files) = std::fs::read_dir(path) else { return 0 };
-    let journals = files
-        .flatten()
-        .map(|file| file.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "jnl"));
-    journals.filter_map(|path| File::open(path).ok()).map(|file| written(&file).unwrap_or(0)).sum()
+    let files = write_ahead_files(path).into_iter();
+    files.filter_map(|path| File::open(path).ok()).map(|file| written(&file).unwrap_or(0)).sum()
 }
 
 /// The position behind the last byte that is not zero.

@@ -23,7 +23,7 @@ use crate::{
     gemini::{
         Call, Gemini,
         classify::{self, Classified},
-        scrub,
+        headers, scrub,
         stream::{Framing, Peek, peek},
     },
     ledger::Reservation,
@@ -51,7 +51,7 @@ pub(super) struct Failure {
     pub(super) answer: Option<ErrorAnswer>,
 }
 
-/// An error answer of Google's, whole, without the key.
+/// An error answer of Google's, whole, without the key, with the headers that may pass.
 pub(super) struct ErrorAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -185,6 +185,7 @@ async fn error_answer(
     if classified.verdict == Verdict::ModelDenied && asked.target.bound {
         classified = Classified { reason: classified.reason, ..Verdict::AffinityMiss.into() };
     }
+    let headers = headers::downstream(&headers, key.bytes());
     failed(attempt, classified, Some(ErrorAnswer { status, headers, body: Bytes::from(bytes) })).await
 }
 

@@ -62,7 +62,10 @@ pub(super) async fn take(
     loop {
         let next = timeout_at(asked.deadline.min(Instant::now() + SILENCE), stream.next()).await;
         let chunk = match next {
-            Ok(None) => return Ok(taken),
+            Ok(None) => {
+                taken.payload.finish();
+                return Ok(taken);
+            }
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(_))) | Err(_) => return Err(Refusal::BodyBroken),
         };

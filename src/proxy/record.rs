@@ -11,14 +11,18 @@ use projections::{
     event::{Answered, Attempted, Outcome, Tokens, Verdict},
 };
 use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
     gemini::classify::Classified,
     ledger::{Fact, Reservation, rules::Penalty},
     scheduler::{Choice, Lease},
+    server::Lifecycle,
     vault,
 };
 
+/// The reason of what the stop cut off.
+pub(super) const STOPPING: &str = "STOPPING";
 /// Longest path kept.
 const PATH_KEPT: usize = 512;
 
@@ -33,11 +37,16 @@ pub(super) struct RequestRecord {
     client_request_id: Option<String>,
     began: Instant,
     reservation: Option<Reservation>,
+    /// Time is up for what still runs.
+    cut: CancellationToken,
+    /// Holds up the stop until this is recorded.
+    _running: TaskTrackerToken,
 }
 
 impl RequestRecord {
     pub(super) fn new(
         reservation: Reservation,
+        lifecycle: &Lifecycle,
         now: Millis,
         request: RequestId,
         address: String,
@@ -63,7 +72,9 @@ impl RequestRecord {
             reason: None,
             bytes: 0,
         };
-        Self { answered, client_request_id: None, began: Instant::now(), reservation: Some(reservation) }
+        let (cut, running) = (lifecycle.cut.clone(), lifecycle.requests.token());
+        let (began, reservation) = (Instant::now(), Some(reservation));
+        Self { answered, client_request_id: None, began, reservation, cut, _running: running }
     }
 
     /// Remembers the client's own `x-request-id`, where it is one.
@@ -111,6 +122,8 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.answered.reason = Some("PANIC".to_owned());
+        } else if self.cut.is_cancelled() {
+            self.answered.reason = Some(STOPPING.to_owned());
         }
         self.end(Outcome::Cancelled);
     }

@@ -15,11 +15,12 @@ use hyper::body::Incoming;
 use poem::{Body, Response};
 use projections::event::{Outcome, Verdict};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Asked, Proxy,
     attempt::{Answer, ErrorAnswer},
-    record::{AttemptRecord, RequestRecord},
+    record::{AttemptRecord, RequestRecord, STOPPING},
     rescue,
 };
 use crate::{
@@ -44,7 +45,7 @@ impl Proxy {
         let Answer { status, headers, framing, gzip, head, rest, attempt } = answer;
         request.answered.status = status.as_u16();
         request.first_byte();
-        let mut headers = headers::downstream(&headers);
+        let mut headers = headers::downstream(&headers, key.bytes());
         for name in [headers::UPLOAD_URL, header::LOCATION] {
             let Some(address) = headers.get(&name) else { continue };
             self.uploads.learn(address, attempt.attempted.key);
@@ -61,7 +62,8 @@ impl Proxy {
             framing,
             shape: asked.target.shape,
             idle_timeout: self.limits.idle_timeout,
-            line_ended: true,
+            boundary: Boundary::default(),
+            cut: self.lifecycle.cut.clone(),
             attempt,
             request,
         };
@@ -74,7 +76,7 @@ impl Proxy {
         request.answered.bytes = answer.body.len() as u64;
         request.first_byte();
         request.finish(Outcome::Complete);
-        respond(answer.status, headers::downstream(&answer.headers), Body::from_bytes(answer.body))
+        respond(answer.status, answer.headers, Body::from_bytes(answer.body))
     }
 }
 
@@ -94,8 +96,10 @@ struct Relay {
     framing: Framing,
     shape: Shape,
     idle_timeout: Duration,
-    /// Whether what went out ends with a line.
-    line_ended: bool,
+    /// How much of a blank line the end of what went out has.
+    boundary: Boundary,
+    /// Time is up for what still runs.
+    cut: CancellationToken,
     attempt: AttemptRecord,
     request: RequestRecord,
 }
@@ -113,11 +117,17 @@ impl Relay {
         loop {
             let next = match self.waiting.pop_front() {
                 Some(chunk) => Some(Ok(chunk)),
-                None => match timeout(self.idle_timeout, self.rest.frame()).await {
-                    Ok(Some(Ok(frame))) => Some(Ok(frame.into_data().unwrap_or_default())),
-                    Ok(Some(Err(_))) => Some(Err("the connection broke")),
-                    Err(_) => Some(Err("it stalled")),
-                    Ok(None) => None,
+                None => tokio::select! {
+                    next = timeout(self.idle_timeout, self.rest.frame()) => match next {
+                        Ok(Some(Ok(frame))) => Some(Ok(frame.into_data().unwrap_or_default())),
+                        Ok(Some(Err(_))) => Some(Err("the connection broke")),
+                        Err(_) => Some(Err("it stalled")),
+                        Ok(None) => None,
+                    },
+                    () = self.cut.cancelled() => {
+                        self.request.answered.reason = Some(STOPPING.to_owned());
+                        Some(Err("this server is stopping"))
+                    }
                 },
             };
             match next {
@@ -136,8 +146,8 @@ impl Relay {
                         let held = self.end();
                         return Some((Ok(join(chunk, held)), None));
                     }
-                    if let Some(last) = chunk.last() {
-                        self.line_ended = *last == b'\n';
+                    if !chunk.is_empty() {
+                        self.boundary.follow(&chunk);
                         return Some((Ok(chunk), Some(self)));
                     }
                 }
@@ -171,7 +181,7 @@ impl Relay {
 
     /// Google's answer broke: says so in the stream's own form where it has one.
     fn break_off(self, how: &str) -> Option<(io::Result<Bytes>, Option<Self>)> {
-        let Self { reader, scrubber, framing, shape, line_ended, mut attempt, mut request, .. } = self;
+        let Self { reader, scrubber, framing, shape, mut boundary, mut attempt, mut request, .. } = self;
         let read = reader.finish();
         attempt.attempted.tokens = read.tokens;
         attempt.attempted.finish_reason = read.finish_reason;
@@ -179,8 +189,8 @@ impl Relay {
         let item = if framing == Framing::Sse {
             let held = scrubber.finish();
             // An event that was cut in the middle is closed first, or the error would be part of it.
-            let gap =
-                if line_ended && held.is_empty() { Bytes::new() } else { Bytes::from_static(b"\r\n\r\n") };
+            boundary.follow(&held);
+            let gap = Bytes::from_static(boundary.missing());
             let last = join(join(held, gap), rescue::last_event(shape, how));
             request.answered.bytes += last.len() as u64;
             Ok(last)
@@ -191,6 +201,39 @@ impl Relay {
         attempt.finish(Verdict::Truncated);
         request.finish(Outcome::Truncated);
         Some((item, None))
+    }
+}
+
+/// Where an event stream stands: at the beginning of an event, of a line, or within one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Boundary {
+    /// The last bytes, newest last; none: nothing went out yet.
+    last: Option<[u8; 4]>,
+}
+
+impl Boundary {
+    fn follow(&mut self, chunk: &[u8]) {
+        if chunk.is_empty() {
+            return;
+        }
+        let mut last = self.last.unwrap_or(*b"\r\n\r\n");
+        for byte in chunk.iter().skip(chunk.len().saturating_sub(4)) {
+            last.rotate_left(1);
+            last[3] = *byte;
+        }
+        self.last = Some(last);
+    }
+
+    /// What is missing to a blank line, whichever line ends the stream uses.
+    fn missing(self) -> &'static [u8] {
+        match self.last {
+            None | Some([.., b'\n', b'\n']) => b"",
+            Some(last) if last.ends_with(b"\n\r\n") => b"",
+            Some([.., b'\n']) => b"\r\n",
+            Some(last) if last.ends_with(b"\n\r") => b"\n",
+            Some([.., b'\r']) => b"\n\r\n",
+            Some(_) => b"\r\n\r\n",
+        }
     }
 }
 

@@ -130,7 +130,7 @@ impl Refusal {
             }
             Self::Unanswered { last } => format!("Google could not be reached through any key tried ({last})."),
             Self::TooSlow { seconds } => {
-                format!("Google did not begin to answer within {seconds} seconds (REQUEST_TIMEOUT, or the request's own deadline).")
+                format!("Google did not begin to answer within {seconds} s (REQUEST_TIMEOUT, or the request's own deadline).")
             }
             Self::LogDown => "The log cannot be written, and this Gemini-Pool serves nothing unrecorded (LOG_FAILURE=refuse).".to_owned(),
             Self::Stopping => "The server is stopping.".to_owned(),

@@ -243,6 +243,9 @@ impl Journal for Staged {
     }
 }
 
+/// Where to see what is published, and what is stored.
+type Watched = (watch::Receiver<Seq>, Arc<dyn Journal>);
+
 /// A view that writes down what it is shown, and what is wrong with it.
 #[derive(Default)]
 pub(super) struct Witness {
@@ -250,8 +253,7 @@ pub(super) struct Witness {
     pub(super) rebuilt: Mutex<Vec<State>>,
     pub(super) shown: Mutex<Vec<Recorded>>,
     pub(super) wrong: Mutex<Vec<String>>,
-    /// Where to see what is published, and what is stored.
-    pub(super) watch: Mutex<Option<(watch::Receiver<Seq>, Arc<dyn Journal>)>>,
+    pub(super) watch: Mutex<Option<Watched>>,
 }
 
 impl View for Witness {

@@ -1,8 +1,9 @@
 //! What follows from a try: when a gate closes, before what, and for how long.
 
+use proptest::{prelude::*, sample::select};
+
 use super::*;
 use crate::journal::codec::tests::history;
-use proptest::{prelude::*, sample::select};
 
 const NOW: Millis = 1_795_000_000_000;
 const UNTIL_CHECKED: Penalty = Penalty { blame: Blame::Key, hold: Hold::UntilChecked, spread: FREE };
@@ -173,7 +174,6 @@ fn a_success_between_makes_a_credential_good() {
 
 /// Google's overload says nothing about a credential.
 #[test]
-#[ignore = "fails until rules::streak_ends counts 401s by themselves"]
 fn other_failures_are_not_401s() {
     let mut given = Given::keys(2);
     for _ in 1..MAX_FAILURES {
