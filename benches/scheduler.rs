@@ -54,17 +54,17 @@ fn choose(bencher: Bencher<'_, '_>, case: &Case, gated: impl Fn(u32) -> bool) {
     });
 }
 
-#[divan::bench(args = cases(SIZES))]
+#[divan::bench(args = cases(SIZES), sample_size = 1_000)]
 fn half_gated(bencher: Bencher<'_, '_>, case: &Case) {
     choose(bencher, case, |key| key % 2 == 0);
 }
 
-#[divan::bench(args = cases(LARGEST))]
+#[divan::bench(args = cases(LARGEST), sample_size = 1_000)]
 fn all_but_one_gated(bencher: Bencher<'_, '_>, case: &Case) {
     choose(bencher, case, |key| key != 77);
 }
 
-#[divan::bench(args = cases(LARGEST))]
+#[divan::bench(args = cases(LARGEST), sample_size = 1_000)]
 fn all_gated(bencher: Bencher<'_, '_>, case: &Case) {
     choose(bencher, case, |_| true);
 }
@@ -82,7 +82,7 @@ fn half_wake_up(bencher: Bencher<'_, '_>, size: u32) {
 /// A gate closes, in a pool that has fifty models with gates.
 #[divan::bench(args = SIZES)]
 fn a_gate_closes(bencher: Bencher<'_, '_>, size: u32) {
-    let names = fifty_models();
+    let names = models_named(50);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut state = pool(size, &names, |key| key % 2 == 0);
     let recorded = Recorded { seq: state.seq + 1, at: NOW, event: pools::closed(7, "model-7") };
@@ -91,16 +91,16 @@ fn a_gate_closes(bencher: Bencher<'_, '_>, size: u32) {
     bencher.bench_local(|| scheduler.folded(&state, std::slice::from_ref(&recorded)));
 }
 
-/// Keys were added or removed, in a pool that has fifty models with gates.
-#[divan::bench(args = SIZES, sample_count = 20, sample_size = 1)]
-fn rebuild(bencher: Bencher<'_, '_>, size: u32) {
-    let names = fifty_models();
+/// Keys were added or removed; so many keys, half of them gated for so many models.
+#[divan::bench(args = [(10, 50), (1_000, 5), (10_000, 1), (10_000, 50)], sample_count = 20, sample_size = 1)]
+fn rebuild(bencher: Bencher<'_, '_>, (size, models): (u32, usize)) {
+    let names = models_named(models);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let state = pool(size, &names, |key| key % 2 == 0);
     let scheduler = scheduler(Strategy::LeastLoaded, &state);
     bencher.bench_local(|| scheduler.rebuild(&state));
 }
 
-fn fifty_models() -> Vec<String> {
-    (0..50).map(|n| format!("model-{n}")).collect()
+fn models_named(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("model-{n}")).collect()
 }

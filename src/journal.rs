@@ -95,6 +95,9 @@ pub enum Error {
     /// An earlier write failed, so no more are accepted.
     #[error("an earlier write to the journal failed, so it takes no more until the next start")]
     Poisoned,
+    /// The thread that writes is gone.
+    #[error("the thread that writes the log died; restart the service")]
+    WriterDied,
     /// An event cannot be written as bytes.
     #[error("cannot encode an event")]
     Encode(#[from] codec::EncodeError),

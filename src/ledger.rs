@@ -10,6 +10,7 @@ pub mod clock;
 pub mod rules;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -61,6 +62,13 @@ pub enum Fact {
     Attempted(Box<Attempted>, Penalty),
     /// One client request.
     Answered(Box<Answered>),
+}
+
+impl Fact {
+    /// Whether gates may follow from it.
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Attempted(attempt, _) if !attempt.verdict.is_success())
+    }
 }
 
 /// Why the log cannot be used.
@@ -171,7 +179,11 @@ impl Ledger {
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
-                runtime.block_on(writer.run(messages));
+                let shared = Arc::clone(&writer.shared);
+                let ran = AssertUnwindSafe(|| runtime.block_on(writer.run(messages)));
+                if std::panic::catch_unwind(ran).is_err() {
+                    *shared.failure.lock() = Some(Arc::new(journal::Error::WriterDied));
+                }
                 drop(running);
             })
             .map_err(OpenError::Thread)?;
@@ -282,7 +294,7 @@ fn replay(journal: &dyn Journal) -> Result<(State, ChainHash), OpenError> {
                     state.apply(&recorded);
                     hash = next;
                 }
-                Err(damage) if any_whole_after(journal, entry.seq)? => {
+                Err(damage) if !damage.is_torn() || any_whole_after(journal, entry.seq)? => {
                     return Err(OpenError::Damaged { seq, damage });
                 }
                 Err(damage) => {
@@ -343,6 +355,10 @@ impl Writer {
                 match message {
                     Message::Command(run) => command = Some(run),
                     Message::Fact(fact, waiter) => {
+                        if fact.is_failure() {
+                            // It is judged against all that came before it.
+                            let _ = self.append(std::mem::take(&mut events), &[], Durability::Recorded);
+                        }
                         // After a failure the gates must stand before the next fact is judged.
                         let last_of_batch = self.follow(fact, &mut events) || waiter.is_some();
                         waiting.extend(waiter);

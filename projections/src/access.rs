@@ -91,6 +91,9 @@ impl Access {
 
     fn add(&mut self, event: &ClientAdded, at: Millis) {
         self.remove(event.client);
+        if let Some(&other) = self.digests.get(&event.digest) {
+            self.remove(other);
+        }
         self.removed.remove(&event.digest);
         self.last = self.last.max(event.client.0);
         self.digests.insert(event.digest, event.client);

@@ -255,6 +255,10 @@ impl Keys {
 
     fn add(&mut self, event: &KeyAdded, at: Millis) {
         self.remove(event.key);
+        // One secret is one key: the later number has it.
+        if let Some(other) = self.by_fingerprint(&event.fingerprint) {
+            self.remove(other);
+        }
         let project = event.project.clone().unwrap_or_else(|| format!("key-{}", event.key));
         self.projects.entry(project.clone()).or_default().keys.insert(event.key);
         self.fingerprints.insert(event.fingerprint, event.key);
@@ -314,7 +318,7 @@ impl Keys {
             }),
             Scope::Method { key, method } => self.with(*key, |key| {
                 let gate = closed(key.methods.get(method));
-                bound(&mut key.methods, |gate| gate.until);
+                bound(&mut key.methods, method, |gate| gate.until);
                 key.methods.insert(method.clone(), gate);
             }),
             Scope::Project(name) => {
@@ -325,7 +329,7 @@ impl Keys {
             Scope::Model { project, model, window } => {
                 let Some(project) = self.projects.get_mut(project) else { return };
                 let gate = closed(project.models.get(model).and_then(|windows| windows.get(window)));
-                bound(&mut project.models, latest);
+                bound(&mut project.models, model, latest);
                 project.models.entry(model.clone()).or_default().insert(*window, gate);
             }
         }
@@ -369,7 +373,9 @@ impl Keys {
         key.failures = 0;
         key.proven = true;
         key.gate.take_if(|gate| !gate.is_closed(at));
-        key.methods.remove(&event.method);
+        if key.methods.get(&event.method).is_some_and(|gate| !gate.is_closed(at)) {
+            key.methods.remove(&event.method);
+        }
         let Some(project) = self.projects.get_mut(&key.project) else { return };
         project.gate.take_if(|gate| !gate.is_closed(at));
         if let Some(windows) = project.models.get_mut(&event.model) {
@@ -386,9 +392,9 @@ fn latest(windows: &BTreeMap<Window, Gate>) -> Option<Millis> {
     windows.values().map(|gate| gate.until.unwrap_or(Millis::MAX)).max()
 }
 
-/// Makes room: drops the entry that opens first.
-fn bound<G>(gates: &mut BTreeMap<String, G>, until: impl Fn(&G) -> Option<Millis>) {
-    if gates.len() < GATES_KEPT {
+/// Makes room for a name that is new: drops the entry that opens first.
+fn bound<G>(gates: &mut BTreeMap<String, G>, name: &str, until: impl Fn(&G) -> Option<Millis>) {
+    if gates.len() < GATES_KEPT || gates.contains_key(name) {
         return;
     }
     let first = gates.iter().min_by_key(|(_, gate)| until(gate).unwrap_or(Millis::MAX));

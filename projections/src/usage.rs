@@ -137,7 +137,7 @@ impl Usage {
                 self.total.attempts.add(event, recorded.at);
                 self.hour(recorded.at).attempts.add(event, recorded.at);
                 entry(&mut self.keys, event.key).add(event, recorded.at);
-                self.model(&event.model).add(event, recorded.at);
+                self.model(event).add(event, recorded.at);
                 *self.verdicts.entry(event.verdict).or_default() += 1;
             }
             Event::Answered(event) => {
@@ -165,9 +165,12 @@ impl Usage {
         self.hours.entry(hour).or_default()
     }
 
-    fn model(&mut self, model: &str) -> &mut Attempts {
+    /// Names are the clients' to choose, so only one that Google knows gets a counter of its own.
+    fn model(&mut self, event: &Attempted) -> &mut Attempts {
+        let model = event.model.as_str();
         let known = self.models.contains_key(model);
-        let name = if known || self.models.len() < MODELS_KEPT { model } else { OTHER };
+        let takes = event.verdict.is_success() && self.models.len() < MODELS_KEPT;
+        let name = if known || takes { model } else { OTHER };
         self.models.entry(name.to_owned()).or_default()
     }
 }

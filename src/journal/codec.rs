@@ -79,6 +79,15 @@ pub enum Damage {
     Payload(String),
 }
 
+impl Damage {
+    /// Whether a write that broke off may have left it so. What has the right checksum was
+    /// written whole, and is not to be thrown away, whatever else is wrong with it.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        matches!(self, Self::Length | Self::Checksum)
+    }
+}
+
 /// An event does not fit a frame.
 #[derive(Debug, thiserror::Error)]
 #[error("an event of type {kind} cannot be encoded")]

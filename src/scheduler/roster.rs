@@ -1,10 +1,14 @@
 //! The roster: the keys as the chooser wants them, kept beside the state that the log gives.
 
-use std::{cell::Cell, collections::HashMap, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use projections::{
     Event, Fingerprint, KeyId, Millis, Recorded, Seq,
-    event::{PassedOver, Scope, Strategy, Why},
+    event::{PassedOver, Scope, Strategy, Why, Window},
     keys::{Gate, Key, Keys},
 };
 
@@ -76,6 +80,11 @@ fn time_of(gate: Option<&Gate>) -> Millis {
     gate.map_or(0, |gate| gate.until.unwrap_or(NEVER))
 }
 
+/// A model is back when the last of its windows is.
+fn latest(windows: &BTreeMap<Window, Gate>) -> Millis {
+    windows.values().map(|gate| time_of(Some(gate))).max().unwrap_or_default()
+}
+
 fn until_of(keys: &Keys, key: &Key) -> Until {
     let project = keys.project(&key.project).and_then(|project| project.gate.as_ref());
     Until { disabled: !key.enabled, key: time_of(key.gate.as_ref()), project: time_of(project) }
@@ -135,9 +144,14 @@ impl Roster {
         let any = Ready::new(self.slots.iter().map(|slot| slot.until), self.now);
         any.turn.swap(&self.sets.any.turn);
         self.sets = Sets { any, models: HashMap::new() };
+        // Model by model, because that is one set after the other.
+        let mut gates = BTreeMap::<&str, Vec<(&str, Millis)>>::new();
         for (name, project) in keys.projects() {
-            project.models.keys().for_each(|model| self.refresh_model(keys, name, model));
+            for (model, windows) in &project.models {
+                gates.entry(model).or_default().push((name, latest(windows)));
+            }
         }
+        gates.iter().for_each(|(model, gates)| self.close_model(model, gates));
         for (key, slot) in keys.iter().zip(0..).filter(|(key, _)| !key.methods.is_empty()) {
             self.refresh_methods(key, slot);
         }
@@ -159,12 +173,6 @@ impl Roster {
                 Event::KeyEnabled(event) => self.refresh_key(keys, event.key),
                 Event::GateClosed(event) => self.refresh(keys, &event.scope),
                 Event::GateOpened(event) => self.refresh(keys, &event.scope),
-                // A success opens the key for the method it called, whatever was thought before.
-                Event::Attempted(event)
-                    if event.verdict.is_success() && self.methods.contains_key(&event.method) =>
-                {
-                    self.refresh_key(keys, event.key);
-                }
                 _ => {}
             }
         }
@@ -197,7 +205,10 @@ impl Roster {
                     self.refresh_slot(keys, slot);
                 }
             }
-            Scope::Model { project, model, .. } => self.refresh_model(keys, project, model),
+            Scope::Model { project, model, .. } => {
+                let windows = keys.project(project).and_then(|project| project.models.get(model));
+                self.close_model(model, &[(project, windows.map_or(0, latest))]);
+            }
         }
     }
 
@@ -234,20 +245,20 @@ impl Roster {
         }
     }
 
-    fn refresh_model(&mut self, keys: &Keys, project: &str, model: &str) {
+    /// Closes projects for a model, each until its time; 0 opens one.
+    fn close_model(&mut self, model: &str, gates: &[(&str, Millis)]) {
         let now = self.now;
-        let windows = keys.project(project).and_then(|project| project.models.get(model));
-        let closed = windows.and_then(|windows| windows.values().map(|gate| time_of(Some(gate))).max());
-        let closed = closed.unwrap_or_default();
-        let slots = self.by_project.get(project).map(Vec::as_slice).unwrap_or_default();
+        let closes = gates.iter().any(|(_, closed)| now < *closed);
         for sets in std::iter::once(&mut self.sets).chain(self.methods.values_mut()) {
-            if closed > now && !sets.models.contains_key(model) {
+            if closes && !sets.models.contains_key(model) {
                 sets.add(model, now);
             }
             let Some(set) = sets.models.get_mut(model) else { continue };
-            for &index in slots {
-                let until = self.slots.get(index as usize).map(|slot| slot.until).unwrap_or_default();
-                set.close_model(index, closed, until, now);
+            for (project, closed) in gates {
+                for &index in self.by_project.get(*project).map(Vec::as_slice).unwrap_or_default() {
+                    let until = self.slots.get(index as usize).map(|slot| slot.until).unwrap_or_default();
+                    set.close_model(index, *closed, until, now);
+                }
             }
         }
     }

@@ -158,7 +158,6 @@ proptest! {
 
 /// The rules never add a secret twice, but a fold has to make sense of it: the later number has it.
 #[test]
-#[ignore = "fails until projections::keys::add lets go of the other key that has the fingerprint"]
 fn a_secret_added_under_two_numbers_belongs_to_the_later() {
     let mut given = Given::keys(&["alpha"]);
     given.when(1, added(2, 1, "beta"));

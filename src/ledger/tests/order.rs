@@ -215,7 +215,6 @@ async fn failures_in_one_batch_are_counted_one_after_the_other() {
 
 /// A success that is queued just before a failure breaks the run, too.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails until the ledger folds what is gathered before it judges a failure"]
 async fn a_success_just_before_a_failure_is_not_forgotten() {
     let (journal, _, ledger) = witnessed();
     for key in [1, 2] {

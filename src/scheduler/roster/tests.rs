@@ -3,7 +3,7 @@
 mod laws;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -244,17 +244,6 @@ fn a_gate_in_front_of_a_method_closes_one_key_for_that_method_only() {
     assert_eq!(world.opens(&Ask { model: "pro", ..embed }), Some(3_000), "behind both of its gates");
     world.at = 3_000;
     assert_eq!(world.key(&Ask { model: "pro", ..embed }), Some(1));
-}
-
-/// A request that began before the gate closed may still succeed, and then the log says: open.
-#[test]
-fn a_success_opens_its_method() {
-    let mut world = World::of(Strategy::LeastLoaded, 1);
-    let embed = Ask { method: "embed", ..Ask::default() };
-    world.tell([closed(method_scope(1, "embed"), FOR_EVER)]);
-    assert_eq!(world.key(&embed), None);
-    world.tell([served(1, "", "embed")]);
-    assert_eq!(world.key(&embed), Some(1));
 }
 
 /// The slot that changes first is not the one that opens first.
