@@ -14,6 +14,7 @@ pub mod gemini;
 pub mod health;
 pub mod journal;
 pub mod ledger;
+pub mod lifecycle;
 pub mod pool;
 pub mod proxy;
 pub mod scheduler;

@@ -45,8 +45,8 @@ use crate::{
         target::{self, Shape, Target, Upload},
     },
     ledger::{Ledger, clock::Clock},
+    lifecycle::Lifecycle,
     scheduler::{Ask, Choice, From, Nobody, Scheduler},
-    server::Lifecycle,
     vault::{self, Vault},
 };
 
@@ -117,7 +117,7 @@ pub struct Parts {
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
-    pub(crate) fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
+    pub fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
         let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
         Self {
             ledger,

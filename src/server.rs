@@ -19,13 +19,13 @@ use projections::event::{ServerStarted, ServerStopped};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::connections::Lifecycle;
 use crate::{
     admin,
     config::Config,
     gemini::{BadBase, Gemini},
     health::Health,
     ledger::{CommitError, clock::Clock},
+    lifecycle::Lifecycle,
     pool::{self, Pool},
     proxy::{Parts, Proxy},
 };

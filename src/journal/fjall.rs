@@ -200,8 +200,12 @@ fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
         let vault = db.keyspace("vault", options)?;
         Ok((db, log, vault))
     };
-    // On some kinds of damage the store panics where it should refuse.
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
+    // On some kinds of damage the store panics where it should refuse; then the refusal is what people see.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
+    std::panic::set_hook(hook);
+    match opened {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(fjall::Error::Locked)) => Err(OpenFailure::InUse),
         Ok(Err(error)) => Err(OpenFailure::Other(error.into())),

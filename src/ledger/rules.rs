@@ -249,9 +249,11 @@ fn gate(
     now: Millis,
 ) -> Option<GateClosed> {
     let standing = state.keys.gate(&scope);
-    // An attempt that began before the gate closed is no further failure in a row.
-    let in_a_row = matches!(penalty.hold, Hold::Backoff | Hold::Streak);
-    if in_a_row && standing.is_some_and(|gate| gate.is_closed(now) && attempt.started <= gate.since) {
+    // An attempt that began before the gate closed says nothing new, and is no further failure in a
+    // row; unless it has another cause, which may be the worse one.
+    let old_news =
+        |gate: &Gate| gate.cause == attempt.verdict || matches!(penalty.hold, Hold::Backoff | Hold::Streak);
+    if standing.is_some_and(|gate| gate.is_closed(now) && attempt.started <= gate.since && old_news(gate)) {
         return None;
     }
     let streak = standing.map_or(0, |gate| gate.streak);

@@ -16,8 +16,8 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 use crate::{
     gemini::classify::Classified,
     ledger::{Fact, Reservation, rules::Penalty},
+    lifecycle::Lifecycle,
     scheduler::{Choice, Lease},
-    server::Lifecycle,
     vault,
 };
 

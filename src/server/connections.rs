@@ -18,21 +18,14 @@ use poem::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::lifecycle::Lifecycle;
+
 /// How long a client may take for a request's head.
 const HEAD: Duration = Duration::from_secs(30);
 /// How long the last bytes may take to their clients, once every request has ended.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be taken in, such as when files run out.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// Tells the parts of the service how far the stop has come.
-#[derive(Clone, Default)]
-pub(crate) struct Lifecycle {
-    /// Requests under way; each holds a token until it is recorded.
-    pub(crate) requests: TaskTracker,
-    /// Time is up: what still runs ends now.
-    pub(crate) cut: CancellationToken,
-}
 
 /// Serves until `shutdown`; then takes no more connections and lets requests end until `timeout`.
 /// Gives the number of those that did not.
