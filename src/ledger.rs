@@ -191,7 +191,6 @@ impl Ledger {
     }
 
     /// Looks at the state. Do not hold it across an await.
-    #[must_use]
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.shared.state.read()
     }

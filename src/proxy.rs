@@ -284,9 +284,9 @@ impl Proxy {
                 Attempted::Failed(failure) => {
                     let go_on = budget.allows(&failure.classified, asked.target.repeatable);
                     if !go_on || Instant::now() >= asked.deadline {
-                        return self.give_up(asked, record, Some(failure), None);
+                        return self.give_up(asked, record, Some(*failure), None);
                     }
-                    last = Some(failure);
+                    last = Some(*failure);
                 }
             }
         }

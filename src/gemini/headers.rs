@@ -15,6 +15,8 @@ pub const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 /// Where a resumable upload goes on.
 pub const UPLOAD_URL: HeaderName = HeaderName::from_static("x-goog-upload-url");
 
+const PUBLIC_HOST: &str = "https://generativelanguage.googleapis.com";
+
 /// Headers about one connection (RFC 9110 §7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
@@ -114,18 +116,14 @@ pub fn downstream(google: &HeaderMap, key: &[u8]) -> HeaderMap {
 /// follow by themselves, and takes a key out of its query. None: leave it as it is.
 #[must_use]
 pub fn own_address(value: &HeaderValue, google: &str, own: &str) -> Option<HeaderValue> {
-    let (rest, origin) = match value.to_str().ok()? {
-        // A simulated or regional upstream may name Google's public host.
-        address => match address.strip_prefix(google) {
-            Some(rest) => (rest, own),
-            None => (address.strip_prefix("https://generativelanguage.googleapis.com")?, own),
-        },
-    };
+    let address = value.to_str().ok()?;
+    // A simulated or regional upstream may name Google's public host.
+    let rest = address.strip_prefix(google).or_else(|| address.strip_prefix(PUBLIC_HOST))?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let kept: Vec<&str> =
         query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).collect();
     let mark = if kept.is_empty() { "" } else { "?" };
-    HeaderValue::from_str(&format!("{origin}{path}{mark}{}", kept.join("&"))).ok()
+    HeaderValue::from_str(&format!("{own}{path}{mark}{}", kept.join("&"))).ok()
 }
 
 #[cfg(test)]

@@ -270,7 +270,7 @@ fn gate(
     };
     let closed_longer = standing
         .is_some_and(|gate| gate.is_closed(now) && gate.until.is_none_or(|t| until.is_some_and(|u| u <= t)));
-    (!closed_longer).then(|| GateClosed {
+    (!closed_longer).then_some(GateClosed {
         scope,
         cause: attempt.verdict,
         until,

@@ -41,7 +41,7 @@ pub(super) enum Attempted {
     /// An answer begins.
     Answered(Box<Answer>),
     /// No answer for the client, or none yet; it is recorded and folded.
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 /// A failure.
@@ -149,7 +149,7 @@ pub(super) async fn run(
 
 async fn failed(attempt: AttemptRecord, classified: Classified, answer: Option<ErrorAnswer>) -> Attempted {
     attempt.fail(&classified).await;
-    Attempted::Failed(Failure { classified, answer })
+    Attempted::Failed(Box::new(Failure { classified, answer }))
 }
 
 /// Reads an error whole, takes the key out of it, and says what it means.

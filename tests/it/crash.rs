@@ -118,6 +118,53 @@ async fn agrees(server: &Server, state: &State) {
     }
 }
 
+/// What the outside world knows, against what the log says.
+fn judge(
+    round: usize,
+    witness: &mut Witness,
+    google: &SimulatedGoogle,
+    log: &[Recorded],
+    state: &State,
+    recorded: &BTreeSet<String>,
+    pulled: Instant,
+) {
+    for (id, at) in &witness.answered {
+        assert!(
+            recorded.contains(id) || pulled.saturating_duration_since(*at) < SETTLED,
+            "{id} is not in the log"
+        );
+    }
+    for (id, enabled) in &witness.keys {
+        let key = state.keys.iter().find(|key| u64::from(key.id.0) == *id);
+        assert_eq!(key.map(|key| key.enabled), Some(*enabled), "key {id} is not as acknowledged");
+    }
+    for id in &witness.removed {
+        assert!(state.keys.iter().all(|key| u64::from(key.id.0) != *id), "key {id} was removed");
+    }
+
+    // Google's count and the log differ by what was under way at some kill, at most.
+    let attempts = log.iter().filter_map(|recorded| match &recorded.event {
+        Event::Attempted(event) if event.verdict != Verdict::ConnectFailed => Some(event),
+        _ => None,
+    });
+    let attempts = attempts.count();
+    let seen = google.seen();
+    let counted = seen.iter().filter(|seen| seen.outcome != Outcome::Arrived).count();
+    let lost = witness.asked - recorded.len();
+    assert!(attempts <= counted, "{attempts} recorded, {counted} counted");
+    assert!(
+        counted - attempts <= lost * 5,
+        "{counted} counted, {attempts} recorded, {lost} requests under way"
+    );
+    println!(
+        "kill {}: {} events, {counted} tries counted, {attempts} recorded, {lost} requests under way at a kill",
+        round + 1,
+        log.len()
+    );
+    // What was just ending when the plug was pulled is judged by this round alone.
+    witness.answered.clear();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
     let world = World::new()
@@ -161,43 +208,7 @@ async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         assert_eq!(count, recorded.len(), "a request was recorded twice");
         assert!(recorded.is_superset(&settled_before), "a record of an earlier life is gone");
 
-        let mut witness = witness.lock().unwrap();
-        for (id, at) in &witness.answered {
-            assert!(
-                recorded.contains(id) || pulled.saturating_duration_since(*at) < SETTLED,
-                "{id} is not in the log"
-            );
-        }
-        for (id, enabled) in &witness.keys {
-            let key = state.keys.iter().find(|key| u64::from(key.id.0) == *id);
-            assert_eq!(key.map(|key| key.enabled), Some(*enabled), "key {id} is not as acknowledged");
-        }
-        for id in &witness.removed {
-            assert!(state.keys.iter().all(|key| u64::from(key.id.0) != *id), "key {id} was removed");
-        }
-
-        // Google's count and the log differ by what was under way at some kill, at most.
-        let attempts = log.iter().filter_map(|recorded| match &recorded.event {
-            Event::Attempted(event) if event.verdict != Verdict::ConnectFailed => Some(event),
-            _ => None,
-        });
-        let attempts = attempts.count();
-        let seen = google.seen();
-        let counted = seen.iter().filter(|seen| seen.outcome != Outcome::Arrived).count();
-        let lost = witness.asked - recorded.len();
-        assert!(attempts <= counted, "{attempts} recorded, {counted} counted");
-        assert!(
-            counted - attempts <= lost * 5,
-            "{counted} counted, {attempts} recorded, {lost} requests under way"
-        );
-        println!(
-            "kill {}: {} events, {counted} tries counted, {attempts} recorded, {lost} requests under way at a kill",
-            round + 1,
-            log.len()
-        );
-        // What was just ending when the plug was pulled is judged by this round alone.
-        witness.answered.clear();
-        drop(witness);
+        judge(round, &mut witness.lock().unwrap(), &google, &log, &state, &recorded, pulled);
         settled_before = recorded;
 
         let again = setup.start();

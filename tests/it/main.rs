@@ -1,5 +1,13 @@
 //! Tests of the whole: the real binary over real sockets, in front of the simulated Google.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails here, and says where"
+)]
+
 mod bad_input;
 mod crash;
 mod documents;

@@ -284,7 +284,7 @@ fn fill_a_table(setup: &Setup) {
         let (frame, next) = codec::encode(after + 1, 4_000_000_000_000, &event.into(), &hash).unwrap();
         journal.append(Batch { after, frames: &[frame], secrets: &[] }, Durability::Durable).unwrap();
         (after, hash) = (after + 1, next);
-        if after % 50 == 0 && !tables(setup).is_empty() {
+        if after.is_multiple_of(50) && !tables(setup).is_empty() {
             break;
         }
     }
