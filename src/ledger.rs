@@ -23,7 +23,7 @@ use projections::{
     Event, Millis, Recorded, Seq, State,
     event::{Answered, Attempted},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::{
     clock::Clock,
@@ -112,6 +112,13 @@ enum Message {
     Command(Box<dyn FnOnce(&mut Writer) + Send>),
 }
 
+impl Message {
+    /// Whether nobody waits for it.
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Fact(fact, None) if !fact.is_failure())
+    }
+}
+
 struct Shared {
     journal: Arc<dyn Journal>,
     state: RwLock<State>,
@@ -119,6 +126,8 @@ struct Shared {
     failure: Mutex<Option<Arc<journal::Error>>>,
     unrecorded: AtomicU64,
     head: watch::Sender<Seq>,
+    /// Told when somebody waits for what they sent.
+    urgent: Notify,
 }
 
 /// A handle on the ledger; cheap to clone.
@@ -131,18 +140,22 @@ pub struct Ledger {
 }
 
 /// Room for one fact, so that recording it later neither waits nor fails.
-pub struct Reservation(mpsc::OwnedPermit<Message>);
+pub struct Reservation {
+    permit: mpsc::OwnedPermit<Message>,
+    shared: Arc<Shared>,
+}
 
 impl Reservation {
     /// Records a fact, without waiting.
     pub fn record(self, fact: Fact) {
-        self.0.send(Message::Fact(fact, None));
+        self.permit.send(Message::Fact(fact, None));
     }
 
     /// Records a fact and waits until the state holds it.
     pub async fn record_and_fold(self, fact: Fact) {
         let (done, folded) = oneshot::channel();
-        self.0.send(Message::Fact(fact, Some(done)));
+        self.permit.send(Message::Fact(fact, Some(done)));
+        self.shared.urgent.notify_one();
         // An error means that the ledger is gone, and with it whoever would look at the state.
         let _ = folded.await;
     }
@@ -170,6 +183,7 @@ impl Ledger {
             failure: Mutex::new(None),
             unrecorded: AtomicU64::new(0),
             head,
+            urgent: Notify::new(),
         });
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
@@ -197,7 +211,8 @@ impl Ledger {
 
     /// Makes room for one fact; waits while the queue is full. None: the service is stopping.
     pub async fn reserve(&self) -> Option<Reservation> {
-        self.queue.clone().reserve_owned().await.ok().map(Reservation)
+        let permit = self.queue.clone().reserve_owned().await.ok()?;
+        Some(Reservation { permit, shared: Arc::clone(&self.shared) })
     }
 
     /// Carries out a command: decided against the newest state, durable and folded when this returns.
@@ -221,6 +236,7 @@ impl Ledger {
             let _ = done.send(result);
         };
         self.queue.send(Message::Command(Box::new(command))).await.map_err(|_| CommitError::Stopping)?;
+        self.shared.urgent.notify_one();
         answer.await.map_err(|_| CommitError::Stopping)?
     }
 
@@ -332,6 +348,7 @@ struct Writer {
 impl Writer {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut waiting = Vec::new();
+        let shared = Arc::clone(&self.shared);
         loop {
             let message = match self.unsynced {
                 None => messages.recv().await,
@@ -346,8 +363,14 @@ impl Writer {
                 }
             };
             let Some(message) = message else { break };
+            if message.can_wait() {
+                // Nobody is told of each arrival meanwhile, so a busy pool costs few wake-ups.
+                tokio::select! {
+                    () = tokio::time::sleep(LINGER) => {}
+                    () = shared.urgent.notified() => {}
+                }
+            }
             let mut next = Some(message);
-            let linger = Instant::now() + LINGER;
             let mut events = Vec::new();
             let mut command = None;
             while let Some(message) = next.take() {
@@ -362,8 +385,7 @@ impl Writer {
                         let last_of_batch = self.follow(fact, &mut events) || waiter.is_some();
                         waiting.extend(waiter);
                         if !last_of_batch && events.len() < BATCH {
-                            next =
-                                tokio::time::timeout_at(linger.into(), messages.recv()).await.ok().flatten();
+                            next = messages.try_recv().ok();
                         }
                     }
                 }

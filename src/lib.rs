@@ -15,6 +15,7 @@ pub mod health;
 pub mod journal;
 pub mod ledger;
 pub mod lifecycle;
+pub mod logging;
 pub mod pool;
 pub mod proxy;
 pub mod scheduler;

@@ -1,18 +1,17 @@
 //! The program: arguments, logging, and exit codes. Everything else is in the library.
 
-use std::{collections::BTreeMap, io::IsTerminal, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use gemini_pool::{
     commands,
     config::{self, Config},
-    demo,
+    demo, logging,
     server::Service,
 };
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, fmt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -86,7 +85,11 @@ fn main() -> ExitCode {
         }
     };
     let command = cli.command.unwrap_or(Command::Serve);
-    start_logging(config.debug, matches!(command, Command::Serve | Command::Demo));
+    let _logging = logging::start(match (config.debug, &command) {
+        (true, _) => "gemini_pool=debug,warn",
+        (false, Command::Serve | Command::Demo) => "gemini_pool=info,warn",
+        (false, _) => "warn",
+    });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -149,19 +152,4 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
         }
         tracing::info!("stopping: running requests may end, new ones are not taken");
     })
-}
-
-/// For people on a terminal, JSON for machines elsewhere; always on standard error.
-fn start_logging(debug: bool, service: bool) {
-    let level = match (debug, service) {
-        (true, _) => "gemini_pool=debug,poem=info,warn",
-        (false, true) => "gemini_pool=info,warn",
-        (false, false) => "warn",
-    };
-    let builder = fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        builder.init();
-    } else {
-        builder.json().flatten_event(true).init();
-    }
 }

@@ -47,7 +47,7 @@ use crate::{
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
     scheduler::{Ask, Choice, From, Nobody, Scheduler},
-    vault::{self, Vault},
+    vault::Vault,
 };
 
 /// How long to wait for a key that another request is trying for the first time.
@@ -300,13 +300,14 @@ impl Proxy {
             _ => From::All,
         };
         let mut ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd: false };
+        // The request's id is random enough, and another one for every try.
+        let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
         let patience = asked.deadline.min(Instant::now() + TRIAL);
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            match self.scheduler.choose(&ask, self.clock.now(), vault::random().map_or(0, u64::from_ne_bytes))
-            {
+            match self.scheduler.choose(&ask, self.clock.now(), random) {
                 Err(nobody) if nobody.on_trial => {
                     // A refusal comes at once; what takes longer is a key at work.
                     ask.crowd = tokio::time::timeout_at(patience, progress).await.is_err();

@@ -19,7 +19,7 @@ use projections::{Digest, Event, Fingerprint, Recorded, State};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use zeroize::Zeroizing;
 
-use crate::{journal::SecretChange, ledger::View};
+use crate::{gemini::scrub::Forms, journal::SecretChange, ledger::View};
 
 const VERSION: u8 = 1;
 const NONCE: usize = 24;
@@ -57,6 +57,7 @@ pub enum Error {
 pub struct UpstreamKey {
     header: HeaderValue,
     bytes: Arc<Zeroizing<Vec<u8>>>,
+    forms: Forms,
 }
 
 impl UpstreamKey {
@@ -68,7 +69,8 @@ impl UpstreamKey {
         let fits = (1..=512).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic());
         let mut header = HeaderValue::from_str(secret).ok().filter(|_| fits).ok_or(Error::NotAKey)?;
         header.set_sensitive(true);
-        Ok(Self { header, bytes: Arc::new(Zeroizing::new(secret.as_bytes().to_vec())) })
+        let bytes = Arc::new(Zeroizing::new(secret.as_bytes().to_vec()));
+        Ok(Self { header, forms: Forms::new(&bytes), bytes })
     }
 
     /// For `x-goog-api-key`.
@@ -77,10 +79,15 @@ impl UpstreamKey {
         self.header.clone()
     }
 
+    /// For sealing it.
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// For masking it in what Google sends back.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn forms(&self) -> &Forms {
+        &self.forms
     }
 
     /// The last four characters, or fewer of a short one: never more than a quarter of it.

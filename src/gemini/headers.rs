@@ -8,7 +8,7 @@ use http::{
     header::{ACCEPT_ENCODING, CONNECTION},
 };
 
-use super::scrub;
+use super::scrub::Forms;
 
 /// Where the one upstream credential goes.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -95,18 +95,18 @@ fn takes_gzip(offered: &str) -> bool {
 
 /// Google's headers as they go to the client, the key masked should one of them echo it.
 #[must_use]
-pub fn downstream(google: &HeaderMap, key: &[u8]) -> HeaderMap {
+pub fn downstream(google: &HeaderMap, key: &Forms) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(google.len() + 1);
     for (name, value) in google {
         if is_hop_by_hop(google, name) {
             continue;
         }
-        let mut bytes = value.as_bytes().to_vec();
-        scrub::scrub_all(&mut bytes, key);
-        let masked =
-            if bytes == value.as_bytes() { Ok(value.clone()) } else { HeaderValue::from_bytes(&bytes) };
-        if let Ok(value) = masked {
-            headers.append(name.clone(), value);
+        if key.are_in(value.as_bytes()) {
+            let mut bytes = value.as_bytes().to_vec();
+            key.mask(&mut bytes);
+            headers.extend(HeaderValue::from_bytes(&bytes).map(|masked| (name.clone(), masked)));
+        } else {
+            headers.append(name.clone(), value.clone());
         }
     }
     headers
@@ -210,7 +210,7 @@ mod tests {
                 ("content-encoding", "gzip"),
                 ("x-echo", "the key is secret-key-1, you know"),
             ]),
-            b"secret-key-1",
+            &Forms::new(b"secret-key-1"),
         );
         assert_eq!(names(&relayed), ["content-type", "server-timing", "content-encoding", "x-echo"]);
         assert_eq!(relayed["x-echo"], "the key is ************, you know");

@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -29,10 +29,11 @@ impl fmt::Debug for Scrubber {
 }
 
 impl Scrubber {
-    /// A scrubber of this secret. An empty one is never found.
+    /// A scrubber of this secret.
     #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
-        Self { masks: forms(secret).into_iter().map(|form| Mask { form, held: 0 }).collect() }
+    pub fn new(forms: &Forms) -> Self {
+        let mask = |place| Mask { forms: forms.clone(), place, held: 0 };
+        Self { masks: (0..forms.0.len()).map(mask).collect() }
     }
 
     /// Masks the secret in a chunk. A tail of it that may be the beginning of the secret
@@ -56,10 +57,34 @@ impl Scrubber {
     }
 }
 
-/// Masks every occurrence of a secret in a text.
-pub fn scrub_all(text: &mut [u8], secret: &[u8]) {
-    for form in forms(secret) {
-        mask_all(text, &form);
+/// The ways in which one secret may be written, found once for many texts. Clones share it.
+#[derive(Clone)]
+pub struct Forms(Arc<[Zeroizing<Vec<u8>>]>);
+
+impl fmt::Debug for Forms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Forms")
+    }
+}
+
+impl Forms {
+    /// The forms of this secret. An empty one has none, and is never found.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(forms(secret).into())
+    }
+
+    /// Whether a text has the secret in any form.
+    #[must_use]
+    pub fn are_in(&self, text: &[u8]) -> bool {
+        self.0.iter().any(|form| memmem::find(text, form).is_some())
+    }
+
+    /// Masks every occurrence of the secret in a text.
+    pub fn mask(&self, text: &mut [u8]) {
+        for form in self.0.iter() {
+            mask_all(text, form);
+        }
     }
 }
 
@@ -79,27 +104,33 @@ fn mask_all(text: &mut [u8], form: &[u8]) -> usize {
 
 /// Masks one form of a secret.
 struct Mask {
-    /// Not empty.
-    form: Zeroizing<Vec<u8>>,
+    forms: Forms,
+    /// Which of them.
+    place: usize,
     /// How many bytes are held back. They are the beginning of the form, so their number
     /// is enough.
     held: usize,
 }
 
 impl Mask {
+    /// Not empty.
+    fn form(&self) -> &[u8] {
+        self.forms.0.get(self.place).map(|form| form.as_slice()).unwrap_or_default()
+    }
+
     fn held(&self) -> &[u8] {
-        self.form.get(..self.held).unwrap_or_default()
+        self.form().get(..self.held).unwrap_or_default()
     }
 
     fn scrub(&mut self, chunk: Bytes) -> Bytes {
-        if self.held == 0 && memmem::find(&chunk, &self.form).is_none() {
+        if self.held == 0 && memmem::find(&chunk, self.form()).is_none() {
             self.held = self.tail(&chunk);
             return chunk.slice(..chunk.len() - self.held);
         }
         let mut out = BytesMut::with_capacity(self.held + chunk.len());
         out.extend_from_slice(self.held());
         out.extend_from_slice(&chunk);
-        let end = mask_all(&mut out, &self.form);
+        let end = mask_all(&mut out, self.form());
         self.held = self.tail(out.get(end..).unwrap_or_default());
         out.truncate(out.len() - self.held);
         out.freeze()
@@ -107,11 +138,11 @@ impl Mask {
 
     /// The length of the longest end of a text that begins the form, but is not all of it.
     fn tail(&self, text: &[u8]) -> usize {
-        let Some((first, others)) = self.form.split_first() else { return 0 };
+        let Some((first, others)) = self.form().split_first() else { return 0 };
         let window = text.get(text.len().saturating_sub(others.len())..).unwrap_or_default();
         memchr::memchr_iter(*first, window)
             .filter_map(|at| window.get(at..))
-            .find(|end| self.form.starts_with(end))
+            .find(|end| self.form().starts_with(end))
             .map_or(0, <[u8]>::len)
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     gemini::{
         Call, Gemini,
         classify::{self, Classified},
-        headers, scrub,
+        headers,
         stream::{Framing, Peek, peek},
     },
     ledger::Reservation,
@@ -136,7 +136,7 @@ pub(super) async fn run(
         }
         Err(NotBegun::Broken(verdict)) => failed(attempt, verdict.into(), None).await,
         Err(NotBegun::Error(mut error)) => {
-            scrub::scrub_all(&mut error, key.bytes());
+            key.forms().mask(&mut error);
             let status = classify::status_in(&error);
             let classified = classify::classify(status, Some("application/json"), &error);
             let mut headers = HeaderMap::new();
@@ -176,7 +176,7 @@ async fn error_answer(
         headers.remove(CONTENT_ENCODING);
         bytes = plain;
     }
-    scrub::scrub_all(&mut bytes, key.bytes());
+    key.forms().mask(&mut bytes);
     headers.remove(http::header::CONTENT_LENGTH);
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut classified = classify::classify(status.as_u16(), content_type, &bytes);
@@ -185,7 +185,7 @@ async fn error_answer(
     if classified.verdict == Verdict::ModelDenied && asked.target.bound {
         classified = Classified { reason: classified.reason, ..Verdict::AffinityMiss.into() };
     }
-    let headers = headers::downstream(&headers, key.bytes());
+    let headers = headers::downstream(&headers, key.forms());
     failed(attempt, classified, Some(ErrorAnswer { status, headers, body: Bytes::from(bytes) })).await
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     gemini::{
         classify, headers,
-        scrub::{self, Scrubber},
+        scrub::Scrubber,
         stream::{Framing, Reader},
         target::Shape,
     },
@@ -45,7 +45,7 @@ impl Proxy {
         let Answer { status, headers, framing, gzip, head, rest, attempt } = answer;
         request.answered.status = status.as_u16();
         request.first_byte();
-        let mut headers = headers::downstream(&headers, key.bytes());
+        let mut headers = headers::downstream(&headers, key.forms());
         for name in [headers::UPLOAD_URL, header::LOCATION] {
             let Some(address) = headers.get(&name) else { continue };
             self.uploads.learn(address, attempt.attempted.key);
@@ -57,7 +57,7 @@ impl Proxy {
             waiting: head,
             rest,
             reader: Reader::new(framing, asked.target.shape, gzip),
-            scrubber: Scrubber::new(key.bytes()),
+            scrubber: Scrubber::new(key.forms()),
             key: key.clone(),
             framing,
             shape: asked.target.shape,
@@ -165,7 +165,7 @@ impl Relay {
         attempt.attempted.finish_reason = read.finish_reason;
         let (verdict, outcome) = match (read.error, read.whole) {
             (Some(mut error), _) => {
-                scrub::scrub_all(&mut error, key.bytes());
+                key.forms().mask(&mut error);
                 let inner = classify::classify(classify::status_in(&error), Some("application/json"), &error);
                 attempt.attempted.reason = inner.reason;
                 attempt.attempted.violations = inner.violations;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn in_chunks(secret: &[u8], text: &[u8], sizes: &[usize]) -> Vec<u8> {
-    let mut scrubber = Scrubber::new(secret);
+    let mut scrubber = Scrubber::new(&Forms::new(secret));
     let (mut rest, mut out) = (Bytes::copy_from_slice(text), Vec::new());
     for size in sizes {
         let chunk = rest.split_to((*size).min(rest.len()));
@@ -26,7 +26,7 @@ fn a_key_is_masked_wherever_it_stands_and_lengths_stay() {
         assert_eq!(in_chunks(b"AIzaSy-x", text, &sizes), masked);
     }
     let mut whole = text.to_vec();
-    scrub_all(&mut whole, b"AIzaSy-x");
+    Forms::new(b"AIzaSy-x").mask(&mut whole);
     assert_eq!(whole, masked);
 }
 
@@ -38,7 +38,7 @@ fn a_key_is_masked_in_its_escaped_forms() {
         r#"json AQ.a/b\"c<d AQ.a\/b\"c<d AQ.a/b\"c\u003cd."#
     );
     let mut whole = text.as_bytes().to_vec();
-    scrub_all(&mut whole, secret);
+    Forms::new(secret).mask(&mut whole);
     let stars = |count| "*".repeat(count);
     let expected = format!(
         "plain {}, url {} {}, json {} {} {}.",
@@ -57,7 +57,7 @@ fn a_key_is_masked_in_its_escaped_forms() {
 
 #[test]
 fn only_what_may_begin_a_key_is_held_back() {
-    let mut scrubber = Scrubber::new(b"AIzaSy-x");
+    let mut scrubber = Scrubber::new(&Forms::new(b"AIzaSy-x"));
     assert_eq!(scrubber.scrub(Bytes::from_static(b"data AIzaS")), "data ");
     assert_eq!(scrubber.scrub(Bytes::from_static(b"")), "");
     assert_eq!(scrubber.scrub(Bytes::from_static(b"y-")), "");
@@ -68,7 +68,7 @@ fn only_what_may_begin_a_key_is_held_back() {
 
 #[test]
 fn a_chunk_without_it_is_not_copied() {
-    let mut scrubber = Scrubber::new(b"AIzaSy-x");
+    let mut scrubber = Scrubber::new(&Forms::new(b"AIzaSy-x"));
     let chunk = Bytes::from(b"nothing here\r\n\r\n".to_vec());
     let out = scrubber.scrub(chunk.clone());
     assert_eq!((out.as_ptr(), out.len()), (chunk.as_ptr(), chunk.len()));
@@ -81,9 +81,9 @@ fn a_chunk_without_it_is_not_copied() {
 fn an_empty_secret_is_never_found_and_none_is_printed() {
     assert_eq!(in_chunks(b"", b"text", &[1, 1]), b"text");
     let mut text = b"text".to_vec();
-    scrub_all(&mut text, b"");
+    Forms::new(b"").mask(&mut text);
     assert_eq!(text, b"text");
-    let mut held = Scrubber::new(b"secret-key");
+    let mut held = Scrubber::new(&Forms::new(b"secret-key"));
     let _ = held.scrub(Bytes::from_static(b"secret"));
     assert_eq!(format!("{held:?}"), "Scrubber");
 }
@@ -108,7 +108,7 @@ proptest! {
         };
         prop_assert_eq!(in_chunks(&secret, &text, &sizes), naive.clone());
         let mut whole = text.clone();
-        scrub_all(&mut whole, &secret);
+        Forms::new(&secret).mask(&mut whole);
         prop_assert_eq!(&whole, &naive);
         prop_assert!(secret.is_empty() || memmem::find(&whole, &secret).is_none());
     }
@@ -122,7 +122,7 @@ proptest! {
     ) {
         let text = text.concat().into_bytes();
         let mut whole = text.clone();
-        scrub_all(&mut whole, &secret);
+        Forms::new(&secret).mask(&mut whole);
         prop_assert_eq!(in_chunks(&secret, &text, &sizes), whole);
     }
 }
