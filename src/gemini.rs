@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -230,6 +230,10 @@ impl Gemini {
         sent.reserve(call.headers.len() + 1);
         sent.extend(call.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         sent.insert(headers::API_KEY, key.header());
+        if call.payload.is_empty() && matches!(*call.verb, Method::POST | Method::PUT | Method::PATCH) {
+            // hyper leaves it out where nothing follows, and Google's front end wants it.
+            sent.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         self.client.request(request).await.map_err(|error| {
             if error.is_connect() { CallError::Connect(error) } else { CallError::Lost(error) }
         })

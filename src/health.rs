@@ -40,7 +40,8 @@ impl Health {
         json_response(StatusCode::OK, &json!({"status": "alive"}))
     }
 
-    /// Able to serve and to record; otherwise 503, with the reasons.
+    /// Able to record, and not stopping; otherwise 503, with the reasons. A pool without keys is ready too: it
+    /// can be given some.
     #[must_use]
     pub fn ready(&self) -> Response {
         let mut reasons = Vec::new();

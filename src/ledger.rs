@@ -349,6 +349,8 @@ impl Writer {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut waiting = Vec::new();
         let shared = Arc::clone(&self.shared);
+        // After somebody who waited there may be another, whose call for haste was one with the first's.
+        let mut rushed = false;
         loop {
             let message = match self.unsynced {
                 None => messages.recv().await,
@@ -363,7 +365,7 @@ impl Writer {
                 }
             };
             let Some(message) = message else { break };
-            if message.can_wait() {
+            if message.can_wait() && !std::mem::take(&mut rushed) {
                 // Nobody is told of each arrival meanwhile, so a busy pool costs few wake-ups.
                 tokio::select! {
                     () = tokio::time::sleep(LINGER) => {}
@@ -384,6 +386,7 @@ impl Writer {
                         // After a failure the gates must stand before the next fact is judged.
                         let last_of_batch = self.follow(fact, &mut events) || waiter.is_some();
                         waiting.extend(waiter);
+                        rushed |= last_of_batch;
                         if !last_of_batch && events.len() < BATCH {
                             next = messages.try_recv().ok();
                         }

@@ -129,13 +129,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let name = config.admin_username.clone();
     let service = Service::open(config).await?;
-    let listener = service.listen().await?;
     if let Some(password) = service.made_password() {
         eprintln!(
             "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n",
             password.expose_secret()
         );
     }
+    let listener = service.listen().await?;
     service.run(listener, stop).await?;
     tracing::info!("stopped");
     Ok(())

@@ -27,6 +27,8 @@ use crate::{
     vault::{self, UpstreamKey, Vault, secret_name},
 };
 
+/// Where the command line finds a running server, in DATA_DIR.
+pub(crate) const ADDRESS_FILE: &str = "server.address";
 /// The name under which the made administrator's password is sealed, as a hash.
 const ADMIN_PASSWORD: &str = "meta/admin-password";
 
@@ -107,6 +109,8 @@ impl Pool {
             Database::Fjall(folder) => Arc::new(FjallJournal::open(&folder.join("log"))?),
             Database::Memory => Arc::new(MemoryJournal::new()),
         };
+        // A killed server left it; whoever listens there now is somebody else.
+        let _ = std::fs::remove_file(config.data_dir.join(ADDRESS_FILE));
         let sealed = journal.secrets()?;
         let master =
             own_secret(config.master_key.as_ref(), &config.data_dir, "master.key", sealed.is_empty())?;

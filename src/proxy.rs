@@ -96,6 +96,8 @@ struct Asked {
     origin: String,
     deadline: Instant,
     timeout: Duration,
+    /// REQUEST_TIMEOUT: a try that had less was cut short by the client or by other tries.
+    fair: Duration,
 }
 
 /// The parts of the service that the proxy works with.
@@ -141,7 +143,8 @@ impl Proxy {
         }
     }
 
-    /// Serves one request; every way out of it leaves exactly one `Answered` in the log.
+    /// Serves one request; every way out of it leaves exactly one `Answered` in the log, but for a refusal
+    /// while the ledger is gone.
     pub async fn serve(&self, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
@@ -186,7 +189,7 @@ impl Proxy {
         record: &mut RequestRecord,
     ) -> Result<Asked, Refusal> {
         let size: usize = client.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if size > MOST_HEADER_BYTES {
+        if size + verb.as_str().len() > MOST_HEADER_BYTES {
             return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
         }
         let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
@@ -220,6 +223,7 @@ impl Proxy {
             origin: self.origin(secure, uri, &client),
             deadline: arrived + timeout,
             timeout,
+            fair: self.limits.request_timeout,
         })
     }
 
@@ -263,8 +267,14 @@ impl Proxy {
                 tried.push(choice.key);
                 continue;
             };
-            let Some(reservation) = self.ledger.reserve().await else {
-                return refuse(record, &Refusal::Stopping, asked.target.shape);
+            let reserved = tokio::time::timeout_at(asked.deadline, self.ledger.reserve()).await;
+            let Ok(Some(reservation)) = reserved else {
+                let late = Refusal::TooSlow { seconds: asked.timeout.as_secs() };
+                return refuse(
+                    record,
+                    if reserved.is_ok() { &Refusal::Stopping } else { &late },
+                    asked.target.shape,
+                );
             };
             tried.push(choice.key);
             record.answered.attempts = record.answered.attempts.saturating_add(1);
@@ -303,6 +313,10 @@ impl Proxy {
         // The request's id is random enough, and another one for every try.
         let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
         let patience = asked.deadline.min(Instant::now() + TRIAL);
+        let first = self.scheduler.choose(&ask, self.clock.now(), random);
+        if !matches!(&first, Err(nobody) if nobody.on_trial) {
+            return first;
+        }
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -332,7 +346,9 @@ impl Proxy {
             {
                 return self.relay_error(asked, record, answer);
             }
-            (Some(Failure { classified, .. }), _) if classified.verdict == Verdict::TimedOut => {
+            (Some(Failure { classified, .. }), _)
+                if matches!(classified.verdict, Verdict::TimedOut | Verdict::Cancelled) =>
+            {
                 Refusal::TooSlow { seconds: asked.timeout.as_secs() }
             }
             (Some(Failure { classified, .. }), _)

@@ -26,12 +26,9 @@ use crate::{
     health::Health,
     ledger::{CommitError, clock::Clock},
     lifecycle::Lifecycle,
-    pool::{self, Pool},
+    pool::{self, ADDRESS_FILE, Pool},
     proxy::{Parts, Proxy},
 };
-
-/// Where the command line finds a running server, in DATA_DIR.
-const ADDRESS_FILE: &str = "server.address";
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -192,10 +189,10 @@ fn app(
     make(move |request: Request| {
         let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), requests.token());
         async move {
-            // The proxy's requests go on after this, while their answers stream: they hold tokens of their own.
-            let _token = token;
             let path = request.uri().path();
             let ours = path == "/healthz" || path == "/readyz" || path == "/api" || path.starts_with("/api/");
+            // The proxy's requests hold tokens of their own, as long as their answers stream.
+            let _token = ours.then_some(token);
             let answered = if ours {
                 std::panic::AssertUnwindSafe(own.get_response(request)).catch_unwind().await
             } else {

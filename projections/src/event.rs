@@ -409,7 +409,6 @@ impl Verdict {
             Self::Unauthenticated
                 | Self::Overloaded
                 | Self::ServerError
-                | Self::ConnectFailed
                 | Self::ConnectionLost
                 | Self::TimedOut
                 | Self::EmptyAnswer

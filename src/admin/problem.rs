@@ -1,7 +1,7 @@
 //! Errors of the admin API: problem+json, each with a stable `code`.
 
 use poem::{IntoResponse, Response, error::ReadBodyError, http::StatusCode};
-use poem_openapi::{ApiResponse, Object, payload::Json};
+use poem_openapi::{ApiResponse, Object, error::ParseRequestPayloadError, payload::Json};
 
 use crate::{
     ledger::{CommitError, OpenError, rules::Refused},
@@ -127,8 +127,14 @@ pub(super) async fn of_framework(error: poem::Error) -> Response {
         status if status.is_client_error() => ("Bad request", "bad_request"),
         _ => ("Internal error", "internal"),
     };
-    let text =
-        if status.is_server_error() { "the server's log says more".to_owned() } else { error.to_string() };
+    let text = if status.is_server_error() {
+        "the server's log says more".to_owned()
+    } else if error.is::<ParseRequestPayloadError>() {
+        // The framework's own words quote the body, which may hold a secret.
+        "the body is not what this call takes; see /api/openapi.json".to_owned()
+    } else {
+        error.to_string()
+    };
     let body = detail(status.as_u16(), title, code, text);
     with_type(body.into_response(), status)
 }

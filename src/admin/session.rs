@@ -39,7 +39,7 @@ struct LoggedIn {
 impl SessionApi {
     /// Log in
     ///
-    /// Every try is an event; wrong ones from one address wait longer and longer.
+    /// Every try that counts is an event; wrong ones from one address wait longer and longer.
     #[oai(path = "/login", method = "post", tag = "Tag::Session", operation_id = "login")]
     async fn login(&self, request: &Request, body: Json<Login>) -> Result<Json<LoggedIn>, Problem> {
         let pool = super::serving(self.0.as_ref())?;

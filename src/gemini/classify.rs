@@ -125,7 +125,8 @@ impl From<Verdict> for Classified {
                 (Blame::Upstream, Hold::Streak, true)
             }
             V::ConnectFailed => (Blame::Egress, Hold::None, true),
-            V::Truncated | V::StreamError => (Blame::Upstream, Hold::Streak, false),
+            // After the first byte: recorded, and held against nobody.
+            V::Truncated | V::StreamError => (Blame::Nobody, Hold::None, false),
         };
         // Everything that is refused at the door, and what never got there. Errors of
         // the server prove nothing: the work may have been done (and 503s are said to

@@ -96,8 +96,9 @@ pub(super) async fn run(
     asked: &Asked,
     mut attempt: AttemptRecord,
 ) -> Attempted {
+    let began = Instant::now();
     let response = match timeout_at(asked.deadline, gemini.call(call, key)).await {
-        Err(_) => return failed(attempt, Verdict::TimedOut.into(), None).await,
+        Err(_) => return failed(attempt, out_of_time(asked, began), None).await,
         Ok(Err(error)) => {
             tracing::debug!(error = %error, cause = std::error::Error::source(&error).map(tracing::field::display));
             let mut classified = Classified::from(error.verdict());
@@ -134,6 +135,7 @@ pub(super) async fn run(
                 attempt,
             }))
         }
+        Err(NotBegun::Broken(Verdict::TimedOut)) => failed(attempt, out_of_time(asked, began), None).await,
         Err(NotBegun::Broken(verdict)) => failed(attempt, verdict.into(), None).await,
         Err(NotBegun::Error(mut error)) => {
             key.forms().mask(&mut error);
@@ -145,6 +147,15 @@ pub(super) async fn run(
             failed(attempt, classified, Some(ErrorAnswer { status, headers, body: Bytes::from(error) })).await
         }
     }
+}
+
+/// Time is up. It is Google's silence only where this try had most of the time there is; else the
+/// client's own deadline, its slow body or an earlier try used it up, and no key is to blame.
+fn out_of_time(asked: &Asked, began: Instant) -> Classified {
+    if asked.deadline.saturating_duration_since(began) >= asked.fair / 2 {
+        return Verdict::TimedOut.into();
+    }
+    Classified { reason: Some("DEADLINE".to_owned()), ..Verdict::Cancelled.into() }
 }
 
 async fn failed(attempt: AttemptRecord, classified: Classified, answer: Option<ErrorAnswer>) -> Attempted {

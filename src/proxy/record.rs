@@ -14,7 +14,10 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
-    gemini::classify::Classified,
+    gemini::{
+        classify::Classified,
+        stream::{Read, Reader},
+    },
     ledger::{Fact, Reservation, rules::Penalty},
     lifecycle::Lifecycle,
     scheduler::{Choice, Lease},
@@ -23,6 +26,8 @@ use crate::{
 
 /// The reason of what the stop cut off.
 pub(super) const STOPPING: &str = "STOPPING";
+/// Longest method kept; the longest of HTTP's own has 7 letters.
+const VERB_KEPT: usize = 16;
 /// Longest path kept.
 const PATH_KEPT: usize = 512;
 
@@ -58,7 +63,7 @@ impl RequestRecord {
             request,
             client: None,
             address,
-            verb: verb.as_str().to_owned(),
+            verb: verb.as_str().chars().take(VERB_KEPT).collect(),
             path: path.get(..cut).unwrap_or_default().to_owned(),
             model: String::new(),
             method: String::new(),
@@ -136,6 +141,8 @@ pub(super) struct AttemptRecord {
     lease: Option<Lease>,
     progress: Arc<Notify>,
     reservation: Option<Reservation>,
+    /// Reads a copy of the answer, once there is one: whichever way it ends, what it said counts.
+    pub(super) reader: Option<Reader>,
 }
 
 impl AttemptRecord {
@@ -168,7 +175,15 @@ impl AttemptRecord {
             why: choice.why,
         };
         let (began, lease) = (Instant::now(), Some(choice.lease));
-        Self { attempted, began, lease, progress, reservation: Some(reservation) }
+        Self { attempted, began, lease, progress, reservation: Some(reservation), reader: None }
+    }
+
+    /// What the answer said so far, which goes into the record.
+    pub(super) fn read(&mut self) -> Read {
+        let read = self.reader.take().map(Reader::finish).unwrap_or_default();
+        self.attempted.tokens = read.tokens;
+        self.attempted.finish_reason.clone_from(&read.finish_reason);
+        read
     }
 
     /// Google took the key and begins to answer.
@@ -204,6 +219,10 @@ impl AttemptRecord {
 
     fn end(&mut self, penalty: Penalty) -> Option<(Reservation, Fact)> {
         let reservation = self.reservation.take()?;
+        // Not while panicking: it may be the reader that did.
+        if self.reader.is_some() && !std::thread::panicking() {
+            self.read();
+        }
         self.attempted.latency_ms = ms(self.began);
         Some((reservation, Fact::Attempted(Box::new(self.attempted.clone()), penalty)))
     }

@@ -42,7 +42,8 @@ impl Proxy {
         key: &UpstreamKey,
         mut request: RequestRecord,
     ) -> Response {
-        let Answer { status, headers, framing, gzip, head, rest, attempt } = answer;
+        let Answer { status, headers, framing, gzip, head, rest, mut attempt } = answer;
+        attempt.reader = Some(Reader::new(framing, asked.target.shape, gzip));
         request.answered.status = status.as_u16();
         request.first_byte();
         let mut headers = headers::downstream(&headers, key.forms());
@@ -56,7 +57,6 @@ impl Proxy {
         let relay = Relay {
             waiting: head,
             rest,
-            reader: Reader::new(framing, asked.target.shape, gzip),
             scrubber: Scrubber::new(key.forms()),
             key: key.clone(),
             framing,
@@ -67,6 +67,10 @@ impl Proxy {
             attempt,
             request,
         };
+        // Nobody asks for a body that is not there, so its end is seen here.
+        if relay.waiting.iter().all(Bytes::is_empty) && relay.rest.is_end_stream() {
+            return respond(status, headers, Body::from_bytes(relay.end()));
+        }
         respond(status, headers, Body::from_bytes_stream(relay.into_stream()))
     }
 
@@ -90,7 +94,6 @@ fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
 struct Relay {
     waiting: VecDeque<Bytes>,
     rest: Incoming,
-    reader: Reader,
     scrubber: Scrubber,
     key: UpstreamKey,
     framing: Framing,
@@ -138,7 +141,9 @@ impl Relay {
                 Some(Err(how)) => return self.break_off(how),
                 Some(Ok(chunk)) => {
                     self.attempt.attempted.bytes_received += chunk.len() as u64;
-                    self.reader.feed(&chunk);
+                    if let Some(reader) = &mut self.attempt.reader {
+                        reader.feed(&chunk);
+                    }
                     let chunk = self.scrubber.scrub(chunk);
                     self.request.answered.bytes += chunk.len() as u64;
                     // A server may stop asking once the told length went out, so the end is seen here.
@@ -157,12 +162,10 @@ impl Relay {
 
     /// Google's answer is over: decides what it came to.
     fn end(self) -> Bytes {
-        let Self { reader, scrubber, key, mut attempt, mut request, .. } = self;
-        let read = reader.finish();
+        let Self { scrubber, key, mut attempt, mut request, .. } = self;
+        let read = attempt.read();
         let held = scrubber.finish();
         request.answered.bytes += held.len() as u64;
-        attempt.attempted.tokens = read.tokens;
-        attempt.attempted.finish_reason = read.finish_reason;
         let (verdict, outcome) = match (read.error, read.whole) {
             (Some(mut error), _) => {
                 key.forms().mask(&mut error);
@@ -181,10 +184,7 @@ impl Relay {
 
     /// Google's answer broke: says so in the stream's own form where it has one.
     fn break_off(self, how: &str) -> Option<(io::Result<Bytes>, Option<Self>)> {
-        let Self { reader, scrubber, framing, shape, mut boundary, mut attempt, mut request, .. } = self;
-        let read = reader.finish();
-        attempt.attempted.tokens = read.tokens;
-        attempt.attempted.finish_reason = read.finish_reason;
+        let Self { scrubber, framing, shape, mut boundary, mut attempt, mut request, .. } = self;
         attempt.attempted.reason = Some(how.to_owned());
         let item = if framing == Framing::Sse {
             let held = scrubber.finish();

@@ -24,8 +24,10 @@ use crate::lifecycle::Lifecycle;
 const HEAD: Duration = Duration::from_secs(30);
 /// How long the last bytes may take to their clients, once every request has ended.
 const FLUSH: Duration = Duration::from_secs(1);
+/// How long sent bytes may stay unread by a client.
+const UNREAD: Duration = Duration::from_secs(300);
 /// Pause after a connection could not be taken in, such as when files run out.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`; then takes no more connections and lets requests end until `timeout`.
 /// Gives the number of those that did not.
@@ -46,12 +48,18 @@ pub(super) async fn serve(
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        let Ok((socket, remote)) = accepted else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
+        let (socket, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken in");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         // Small events go out at once; a socket that cannot do that serves as well.
         let _ = socket.set_nodelay(true);
+        // A client that neither reads nor leaves would hold its key's place for ever.
+        let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD));
         let ends = Ends { local, remote, draining: draining.clone(), close: close.clone() };
         connections.spawn(connection(socket, ends, Arc::clone(&app)));
     }

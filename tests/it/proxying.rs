@@ -3,7 +3,7 @@
 use gemini_pool::simulated::{Failure, Fault, KeyState, SimulatedGoogle, World};
 use serde_json::json;
 
-use crate::support::{Setup, ask};
+use crate::support::{CLIENT_KEY, Setup, ask};
 
 #[tokio::test]
 async fn an_answer_passes_byte_for_byte_and_is_recorded_once() {
@@ -72,4 +72,65 @@ async fn a_clients_mistake_passes_back_and_hurts_nobody() {
             .status(),
         200
     );
+}
+
+#[tokio::test]
+async fn a_clients_short_deadline_hurts_no_key() {
+    let world = World::new().fault(Fault::always(Failure::HoldFirstByte)).key("alpha", "AIza-good-1");
+    let google = SimulatedGoogle::start(world).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).with("MAX_FAILURES_PER_KEY", "1").start();
+    let path = "/v1beta/models/gemini-2.5-flash:generateContent";
+    // Google takes no shorter one.
+    let hurried = server.app().post(path, &ask("Hello")).header("x-server-timeout", "10");
+    assert_eq!(hurried.send().await.unwrap().status(), 504);
+    let operator = server.operator().await;
+    let attempts = operator.events_of("Attempted", 1).await;
+    assert!(attempts.iter().all(|attempt| attempt["reason"] == "DEADLINE"), "{attempts:?}");
+    operator.events_of("GateClosed", 0).await;
+    assert_eq!(operator.keys().await[0]["state"], "ready");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_is_a_whole_answer() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let head = server
+        .app()
+        .http
+        .head(format!("{}/v1beta/models", server.origin))
+        .header("x-goog-api-key", CLIENT_KEY);
+    let status = head.send().await.unwrap().status();
+    let operator = server.operator().await;
+    let answered = operator.events_of("Answered", 1).await;
+    assert_eq!(answered[0]["outcome"], "complete", "{answered:?} after {status}");
+}
+
+#[tokio::test]
+async fn what_a_cancelled_stream_had_counted_is_recorded() {
+    let stall = Fault::always(Failure::Stall { after: 2, lasts: None });
+    let google = SimulatedGoogle::start(World::new().fault(stall).key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let path = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+    let mut answer = server.app().post(path, &ask("Hello")).send().await.unwrap();
+    assert!(answer.chunk().await.unwrap().is_some());
+    drop(answer);
+    let operator = server.operator().await;
+    let attempts = operator.events_of("Attempted", 1).await;
+    assert_eq!(attempts[0]["verdict"], "cancelled");
+    assert!(attempts[0]["tokens"]["total"].as_u64().unwrap() > 0, "{attempts:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_body_is_not_quoted_back_by_the_admin_api() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let operator = server.operator().await;
+    let body = json!({"keys": "AIza-a-secret-in-the-wrong-place"});
+    let (status, answer) = operator.call(reqwest::Method::POST, "/keys/bulk_add", Some(body)).await;
+    assert_eq!(status, 400);
+    assert!(!answer.to_string().contains("AIza"), "{answer}");
+    let body = json!({"username": "admin", "password": ["hunter2"]});
+    let (status, answer) = operator.call(reqwest::Method::POST, "/login", Some(body)).await;
+    assert_eq!(status, 400);
+    assert!(!answer.to_string().contains("hunter2"), "{answer}");
 }
