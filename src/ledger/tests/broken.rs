@@ -8,6 +8,7 @@ use projections::{
 };
 
 use super::{super::*, stage::*};
+use crate::journal::SecretChange;
 use crate::{gemini::classify::Hold, journal::Error};
 
 fn disable(key: u32) -> KeyDisabled {

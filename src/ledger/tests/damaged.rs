@@ -3,7 +3,10 @@
 use projections::event::ServerStopped;
 
 use super::{super::*, stage::*};
+use crate::journal::Batch;
+use crate::journal::codec::ChainHash;
 use crate::journal::memory::MemoryJournal;
+use crate::ledger::replay::PAGE;
 
 /// Frames of a log of this length.
 fn frames(length: u64) -> Vec<Vec<u8>> {

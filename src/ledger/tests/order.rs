@@ -8,6 +8,9 @@ use projections::{
 };
 
 use super::{super::*, stage::*};
+use crate::journal::codec::ChainHash;
+use crate::journal::{Batch, SecretChange};
+use crate::ledger::replay::PAGE;
 use crate::{
     gemini::classify::Hold,
     journal::{fjall::FjallJournal, memory::MemoryJournal},

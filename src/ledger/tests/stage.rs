@@ -12,10 +12,13 @@ use projections::{
 };
 
 use super::super::*;
+use crate::journal::Batch;
+use crate::journal::codec::ChainHash;
 use crate::{
     gemini::classify::{Blame, Hold},
     journal::{Entry, Error, memory::MemoryJournal},
 };
+use projections::Millis;
 
 /// Time in tests begins here.
 pub(super) const START: Millis = 1_795_000_000_000;
