@@ -14,9 +14,10 @@
 //! 2. **All or nothing.** A batch's frames and its secrets become visible and
 //!    durable together, or not at all, also when the process or the machine dies.
 //! 3. **Durability.** `append` returns after the bytes were handed to the
-//!    operating system (a killed process loses nothing); with
-//!    [`Durability::Durable`] after they were forced to the disk (a lost machine
-//!    loses nothing). [`Journal::sync`] forces everything appended so far.
+//!    operating system: a killed process loses nothing. [`Journal::sync`] returns
+//!    after everything appended before it was called was forced to the disk: a
+//!    lost machine loses nothing. It may run beside appends and does not hold
+//!    them up, because a disk takes its time and traffic does not wait for it.
 //! 4. **Poison.** After a failed write or sync, no write is accepted until the
 //!    journal is opened anew: what the disk holds is not known any more.
 //!    Reading goes on.
@@ -34,15 +35,6 @@ pub mod memory;
 use std::path::PathBuf;
 
 use projections::Seq;
-
-/// How safe an entry is when `append` returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// With the operating system.
-    Recorded,
-    /// On the disk.
-    Durable,
-}
 
 /// A change to the sealed secrets that lie beside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +125,9 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Conflict`], [`Error::Poisoned`], [`Error::Store`].
-    fn append(&self, batch: Batch<'_>, durability: Durability) -> Result<(), Error>;
+    fn append(&self, batch: Batch<'_>) -> Result<(), Error>;
 
-    /// Forces everything appended so far to the disk.
+    /// Forces everything appended so far to the disk, beside appends; see rule 3.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Store`].

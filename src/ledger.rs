@@ -3,12 +3,14 @@
 //! One thread does it all in one order: append, then fold, then show it to the
 //! views. So what anybody sees is in the log, and what is in the log is seen in
 //! its order. Facts of traffic are gathered into batches; commands are decided
-//! alone, against a state that holds everything before them. Its invariant:
-//! **nothing is acknowledged before it is appended and folded.**
+//! alone, against a state that holds everything before them, and a second thread
+//! waits for the disk. Its invariant: **nothing is acknowledged before it is
+//! appended and folded**, a command not before it is on the disk.
 
 pub mod clock;
 mod replay;
 pub mod rules;
+mod sync;
 mod writer;
 
 use std::{
@@ -24,16 +26,17 @@ use projections::{
     Event, Recorded, Seq, State,
     event::{Answered, Attempted},
 };
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     clock::Clock,
     replay::replay,
     rules::{Decision, Penalty, Refused},
+    sync::Syncer,
     writer::Writer,
 };
 use crate::journal::{
-    self, Durability, Journal,
+    self, Journal,
     codec::{self, Damage},
 };
 
@@ -57,13 +60,6 @@ pub enum Fact {
     Attempted(Box<Attempted>, Penalty),
     /// One client request.
     Answered(Box<Answered>),
-}
-
-impl Fact {
-    /// Whether gates may follow from it.
-    fn is_failure(&self) -> bool {
-        matches!(self, Self::Attempted(attempt, _) if !attempt.verdict.is_success())
-    }
 }
 
 /// Why the log cannot be used.
@@ -97,21 +93,22 @@ pub enum CommitError {
     /// The log takes no writes; nothing was changed.
     #[error("the log cannot be written, so nothing was changed")]
     Log(#[source] Arc<journal::Error>),
+    /// It was changed, and written, but the disk did not take it.
+    #[error("this was changed, but the disk did not take it: after a restart it may be as before")]
+    NotDurable(#[source] Arc<journal::Error>),
     /// The service is going down.
     #[error("the service is stopping")]
     Stopping,
 }
 
 enum Message {
-    Fact(Fact, Option<oneshot::Sender<()>>),
+    /// One fact or two, and who waits until they are folded.
+    Facts {
+        first: Fact,
+        then: Option<Fact>,
+        waiting: Option<oneshot::Sender<()>>,
+    },
     Command(Box<dyn FnOnce(&mut Writer) + Send>),
-}
-
-impl Message {
-    /// Whether nobody waits for it.
-    fn can_wait(&self) -> bool {
-        matches!(self, Self::Fact(fact, None) if !fact.is_failure())
-    }
 }
 
 struct Shared {
@@ -121,8 +118,26 @@ struct Shared {
     failure: Mutex<Option<Arc<journal::Error>>>,
     unrecorded: AtomicU64,
     head: watch::Sender<Seq>,
-    /// Told when somebody waits for what they sent.
-    urgent: Notify,
+}
+
+impl Shared {
+    fn count_unrecorded(&self, more: usize) {
+        self.unrecorded.fetch_add(more as u64, Ordering::Relaxed);
+    }
+
+    /// The log is lost until the next start. Loud, once; the pool itself goes on.
+    fn fail(&self, error: journal::Error) -> Arc<journal::Error> {
+        let mut failure = self.failure.lock();
+        if let Some(first) = failure.as_ref() {
+            return Arc::clone(first);
+        }
+        tracing::error!(
+            error = %error,
+            cause = std::error::Error::source(&error).map(tracing::field::display),
+            "the log failed: what happens from now on is not recorded, and nothing can be changed, until a restart"
+        );
+        Arc::clone(failure.insert(Arc::new(error)))
+    }
 }
 
 /// A handle on the ledger; cheap to clone.
@@ -137,20 +152,23 @@ pub struct Ledger {
 /// Room for one fact, so that recording it later neither waits nor fails.
 pub struct Reservation {
     permit: mpsc::OwnedPermit<Message>,
-    shared: Arc<Shared>,
 }
 
 impl Reservation {
     /// Records a fact, without waiting.
     pub fn record(self, fact: Fact) {
-        self.permit.send(Message::Fact(fact, None));
+        self.permit.send(Message::Facts { first: fact, then: None, waiting: None });
     }
 
     /// Records a fact and waits until the state holds it.
     pub async fn record_and_fold(self, fact: Fact) {
+        self.record_both_and_fold(fact, None).await;
+    }
+
+    /// Records a fact, and another right after it, and waits until the state holds them.
+    pub async fn record_both_and_fold(self, first: Fact, then: Option<Fact>) {
         let (done, folded) = oneshot::channel();
-        self.permit.send(Message::Fact(fact, Some(done)));
-        self.shared.urgent.notify_one();
+        self.permit.send(Message::Facts { first, then, waiting: Some(done) });
         // An error means that the ledger is gone, and with it whoever would look at the state.
         let _ = folded.await;
     }
@@ -178,11 +196,12 @@ impl Ledger {
             failure: Mutex::new(None),
             unrecorded: AtomicU64::new(0),
             head,
-            urgent: Notify::new(),
         });
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
-        let writer = Writer { shared: Arc::clone(&shared), views, clock, max_failures, hash, unsynced: None };
+        let syncer = Syncer::start(Arc::clone(&shared)).map_err(OpenError::Thread)?;
+        let writer =
+            Writer { shared: Arc::clone(&shared), views, clock, max_failures, hash, unsynced: None, syncer };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         std::thread::Builder::new()
@@ -207,7 +226,7 @@ impl Ledger {
     /// Makes room for one fact; waits while the queue is full. None: the service is stopping.
     pub async fn reserve(&self) -> Option<Reservation> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
-        Some(Reservation { permit, shared: Arc::clone(&self.shared) })
+        Some(Reservation { permit })
     }
 
     /// Carries out a command: decided against the newest state, durable and folded when this returns.
@@ -223,15 +242,19 @@ impl Ledger {
             let decision = rule(&writer.shared.state.read());
             let result = match decision {
                 Err(refused) => Err(refused.into()),
-                Ok(Decision { events, secrets, answer }) => writer
-                    .append(events, &secrets, Durability::Durable)
-                    .map(|()| answer)
-                    .map_err(CommitError::Log),
+                Ok(Decision { events, secrets, answer }) => {
+                    writer.append(events, &secrets).map(|()| answer).map_err(CommitError::Log)
+                }
             };
-            let _ = done.send(result);
+            match result {
+                Err(error) => drop(done.send(Err(error))),
+                // Also where nothing was to be done: what made it so may not be on the disk yet.
+                Ok(answer) => writer.sync_and_then(Box::new(move |synced| {
+                    let _ = done.send(synced.map(|()| answer).map_err(CommitError::NotDurable));
+                })),
+            }
         };
         self.queue.send(Message::Command(Box::new(command))).await.map_err(|_| CommitError::Stopping)?;
-        self.shared.urgent.notify_one();
         answer.await.map_err(|_| CommitError::Stopping)?
     }
 

@@ -170,7 +170,7 @@ impl Proxy {
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
                     intake::drain(body).await;
-                    refuse(record, &refusal, shape)
+                    refuse(record, &refusal, shape).await
                 }
             };
         finished(response, id)
@@ -240,7 +240,7 @@ impl Proxy {
         let shape = asked.target.shape;
         let body = match intake::take(body, &asked, self.limits.max_body_bytes, &self.memory).await {
             Ok(body) => body,
-            Err(refusal) => return refuse(record, &refusal, shape),
+            Err(refusal) => return refuse(record, &refusal, shape).await,
         };
         if asked.target.model_in_body {
             let scan = body.scan();
@@ -260,7 +260,7 @@ impl Proxy {
         loop {
             let choice = match self.choose(asked, &tried).await {
                 Ok(choice) => choice,
-                Err(nobody) => return self.give_up(asked, record, last, Some(nobody)),
+                Err(nobody) => return self.give_up(asked, record, last, Some(nobody)).await,
             };
             let Some(key) = self.vault.upstream_key(&choice.fingerprint) else {
                 // Removed between the choice and now.
@@ -274,7 +274,8 @@ impl Proxy {
                     record,
                     if reserved.is_ok() { &Refusal::Stopping } else { &late },
                     asked.target.shape,
-                );
+                )
+                .await;
             };
             tried.push(choice.key);
             record.answered.attempts = record.answered.attempts.saturating_add(1);
@@ -289,12 +290,12 @@ impl Proxy {
             match attempt::run(&self.gemini, &call, &key, asked, attempt).await {
                 Attempted::Answered(answer) => {
                     drop(body);
-                    return self.relay(asked, *answer, &key, record);
+                    return self.relay(asked, *answer, &key, record).await;
                 }
                 Attempted::Failed(failure) => {
                     let go_on = budget.allows(&failure.classified, asked.target.repeatable);
                     if !go_on || Instant::now() >= asked.deadline {
-                        return self.give_up(asked, record, Some(*failure), None);
+                        return self.give_up(asked, record, Some(*failure), None).await;
                     }
                     last = Some(*failure);
                 }
@@ -332,7 +333,7 @@ impl Proxy {
     }
 
     /// The answer when there is none to relay.
-    fn give_up(
+    async fn give_up(
         &self,
         asked: &Asked,
         record: RequestRecord,
@@ -344,7 +345,7 @@ impl Proxy {
             (Some(Failure { classified, answer: Some(answer), .. }), _)
                 if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
             {
-                return self.relay_error(asked, record, answer);
+                return self.relay_error(record, answer).await;
             }
             (Some(Failure { classified, .. }), _)
                 if matches!(classified.verdict, Verdict::TimedOut | Verdict::Cancelled) =>
@@ -366,15 +367,15 @@ impl Proxy {
             // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
             (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000) },
         };
-        refuse(record, &refusal, asked.target.shape)
+        refuse(record, &refusal, asked.target.shape).await
     }
 }
 
-fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> Response {
+async fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> Response {
     let response = refusal.respond(shape);
     record.answered.status = response.status().as_u16();
     record.answered.reason = Some(refusal.reason().to_owned());
-    record.finish(Outcome::Refused);
+    record.finish(Outcome::Refused, None).await;
     response
 }
 

@@ -154,7 +154,7 @@ impl Service {
         }
         match stopped {
             // A log that failed was reported when it did; stopping is not the time to fail again.
-            Ok(()) | Err(CommitError::Log(_)) => Ok(()),
+            Ok(()) | Err(CommitError::Log(_) | CommitError::NotDurable(_)) => Ok(()),
             Err(error) => Err(Error::Record("stopped", error)),
         }
     }

@@ -80,7 +80,9 @@ impl From<CommitError> for Problem {
             CommitError::Refused(Refused::NoSuchKey(key)) => {
                 Self::not_found(format!("there is no key {key}"))
             }
-            CommitError::Log(_) | CommitError::Stopping => Self::unavailable(error.to_string()),
+            CommitError::Log(_) | CommitError::NotDurable(_) | CommitError::Stopping => {
+                Self::unavailable(error.to_string())
+            }
         }
     }
 }

@@ -1,12 +1,10 @@
 //! One suite for every back end: the contract of [`super`], rule by rule.
 
-use super::{
-    Batch, Durability, Entry, Error, Journal, SecretChange, fjall::FjallJournal, memory::MemoryJournal,
-};
+use super::{Batch, Entry, Error, Journal, SecretChange, fjall::FjallJournal, memory::MemoryJournal};
 
 fn append(journal: &dyn Journal, after: u64, frames: &[&str]) -> Result<(), Error> {
     let frames: Vec<Vec<u8>> = frames.iter().map(|frame| frame.as_bytes().to_vec()).collect();
-    journal.append(Batch { after, frames: &frames, secrets: &[] }, Durability::Recorded)
+    journal.append(Batch { after, frames: &frames, secrets: &[] })
 }
 
 fn read(journal: &dyn Journal, after: u64, limit: usize) -> Vec<(u64, String)> {
@@ -51,12 +49,12 @@ fn refuses_a_writer_that_is_behind(journal: &dyn Journal) {
 
 fn changes_secrets_with_the_batch_or_not_at_all(journal: &dyn Journal) {
     let add = [secret("one", Some("1")), secret("two", Some("2"))];
-    journal.append(Batch { after: 0, frames: &[b"a".to_vec()], secrets: &add }, Durability::Durable).unwrap();
+    journal.append(Batch { after: 0, frames: &[b"a".to_vec()], secrets: &add }).unwrap();
     let remove = [secret("one", None), secret("three", Some("3"))];
     let stale = Batch { after: 0, frames: &[b"b".to_vec()], secrets: &remove };
-    journal.append(stale, Durability::Durable).unwrap_err();
+    journal.append(stale).unwrap_err();
     assert_eq!(journal.secrets().unwrap(), [("one".into(), b"1".to_vec()), ("two".into(), b"2".to_vec())]);
-    journal.append(Batch { after: 1, ..stale }, Durability::Durable).unwrap();
+    journal.append(Batch { after: 1, ..stale }).unwrap();
     assert_eq!(journal.secrets().unwrap(), [("three".into(), b"3".to_vec()), ("two".into(), b"2".to_vec())]);
 }
 
@@ -68,11 +66,23 @@ fn cuts_a_tail(journal: &dyn Journal) {
     assert_eq!(read(journal, 0, 10), rows(&[(1, "a"), (2, "B")]));
 }
 
+fn syncs_beside_appends(journal: &dyn Journal) {
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| (0..50).for_each(|_| journal.sync().unwrap()));
+        (0..500).for_each(|after| append(journal, after, &["x"]).unwrap());
+        syncing.join().unwrap();
+    });
+    journal.sync().unwrap();
+    assert_eq!((journal.last(), journal.read(0, 1_000).unwrap().len()), (500, 500));
+}
+
 fn survives_many_batches(journal: &dyn Journal) {
     let frames: Vec<Vec<u8>> = (0..100u32).map(|i| vec![i as u8; 300]).collect();
     for round in 0..50 {
-        let durability = if round % 7 == 0 { Durability::Durable } else { Durability::Recorded };
-        journal.append(Batch { after: round * 100, frames: &frames, secrets: &[] }, durability).unwrap();
+        journal.append(Batch { after: round * 100, frames: &frames, secrets: &[] }).unwrap();
+        if round % 7 == 0 {
+            journal.sync().unwrap();
+        }
     }
     journal.sync().unwrap();
     let all = journal.read(0, 10_000).unwrap();
@@ -100,6 +110,7 @@ suite! {
     refuses_a_writer_that_is_behind
     changes_secrets_with_the_batch_or_not_at_all
     cuts_a_tail
+    syncs_beside_appends
     survives_many_batches
 }
 
@@ -114,7 +125,7 @@ mod on_disk {
             let journal = FjallJournal::open(folder.path()).unwrap();
             let secrets = [secret("one", Some("1"))];
             let batch = Batch { after: 0, frames: &[b"a".to_vec(), b"b".to_vec()], secrets: &secrets };
-            journal.append(batch, Durability::Recorded).unwrap();
+            journal.append(batch).unwrap();
         }
         let journal = FjallJournal::open(folder.path()).unwrap();
         assert_eq!(read(&journal, 0, 10), rows(&[(1, "a"), (2, "b")]));

@@ -1,7 +1,10 @@
 //! The embedded journal: one fjall database, no other process.
 //!
 //! Keyspaces: `log` (one-byte tag, big-endian sequence → frame; byte order is
-//! log order) and `vault` (name → sealed secret). Beside the database lies a
+//! log order) and `vault` (name → sealed secret). What is appended goes into the
+//! newest of the write-ahead files (`N.jnl`; fjall syncs each before it begins the
+//! next), and a sync forces that file through a handle of its own: fjall's own
+//! `persist` would hold up every append meanwhile. Beside the database lies a
 //! small file, `head`, with the last sequence number that was synced: it is
 //! written *after* each sync, so when the log ends before it, records that were
 //! once safe are gone, and the journal says so instead of starting anew.
@@ -18,7 +21,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use parking_lot::Mutex;
 use projections::Seq;
 
-use super::{Batch, Durability, Entry, Error, Journal};
+use super::{Batch, Entry, Error, Journal};
 
 /// Tag of log entries: leaves room for other kinds of rows.
 const LOG_TAG: u8 = b'e';
@@ -34,6 +37,8 @@ pub struct FjallJournal {
     log: Keyspace,
     vault: Keyspace,
     head: File,
+    /// The newest write-ahead file, open for syncing.
+    newest: Mutex<Option<(PathBuf, File)>>,
     last: Mutex<Seq>,
     poisoned: AtomicBool,
 }
@@ -84,7 +89,8 @@ impl FjallJournal {
             tracing::warn!(bytes = cut, "the log ended in an unfinished write, which was cut off");
         }
         let poisoned = AtomicBool::new(false);
-        Ok(Self { path: path.to_owned(), db, log, vault, head, last: Mutex::new(last), poisoned })
+        let (newest, last) = (Mutex::new(None), Mutex::new(last));
+        Ok(Self { path: path.to_owned(), db, log, vault, head, newest, last, poisoned })
     }
 
     fn store(&self, what: &'static str, source: fjall::Error) -> Error {
@@ -94,6 +100,24 @@ impl FjallJournal {
     fn poison(&self, what: &'static str, source: fjall::Error) -> Error {
         self.poisoned.store(true, Ordering::Release);
         self.store(what, source)
+    }
+
+    /// Forces the newest write-ahead file to the disk. The handle stays open from sync to sync, so
+    /// that an error of the disk in between is told to it.
+    fn sync_newest(&self) -> io::Result<()> {
+        let mut newest = self.newest.lock();
+        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
+        let path = write_ahead_files(&self.path).into_iter().max_by_key(number).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "its write-ahead files (*.jnl) are gone")
+        })?;
+        let file = match newest.take() {
+            Some((known, file)) if known == path => file,
+            // The one before was synced when this one was begun.
+            _ => File::open(&path)?,
+        };
+        let synced = file.sync_data();
+        *newest = Some((path, file));
+        synced
     }
 
     fn refuse_if_poisoned(&self) -> Result<(), Error> {
@@ -109,17 +133,13 @@ impl FjallJournal {
 }
 
 impl Journal for FjallJournal {
-    fn append(&self, batch: Batch<'_>, durability: Durability) -> Result<(), Error> {
+    fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
         let mut last = self.last.lock();
         self.refuse_if_poisoned()?;
         if batch.after != *last {
             return Err(Error::Conflict { after: batch.after, last: *last });
         }
-        let mode = match durability {
-            Durability::Recorded => PersistMode::Buffer,
-            Durability::Durable => PersistMode::SyncData,
-        };
-        let mut writes = self.db.batch().durability(Some(mode));
+        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
         for (seq, frame) in (batch.after + 1..).zip(batch.frames) {
             writes.insert(&self.log, key_of(seq), Slice::from(frame.as_slice()));
         }
@@ -133,16 +153,13 @@ impl Journal for FjallJournal {
         }
         writes.commit().map_err(|error| self.poison("append to", error))?;
         *last += batch.frames.len() as Seq;
-        if durability == Durability::Durable {
-            self.witness(*last);
-        }
         Ok(())
     }
 
     fn sync(&self) -> Result<(), Error> {
         self.refuse_if_poisoned()?;
         let last = *self.last.lock();
-        self.db.persist(PersistMode::SyncData).map_err(|error| self.poison("sync", error))?;
+        self.sync_newest().map_err(|error| self.poison("sync", error.into()))?;
         self.witness(last);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use projections::Seq;
 
-use super::{Batch, Durability, Entry, Error, Journal};
+use super::{Batch, Entry, Error, Journal};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn append(&self, batch: Batch<'_>, _durability: Durability) -> Result<(), Error> {
+    fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
         let last = inner.last();
         if batch.after != last {

@@ -1,24 +1,27 @@
-//! The ledger's thread: gathers, appends, folds, shows, syncs; all in one order.
+//! The ledger's thread: gathers, appends, folds, shows; all in one order.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use projections::{Class, Event, Millis, Recorded, Seq, State};
+use projections::{Event, Millis, Recorded, Seq, State};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Fact, Message, Shared, View, clock::Clock, rules};
+use super::{
+    Fact, Message, Shared, View,
+    clock::Clock,
+    rules,
+    sync::{Syncer, Waiting},
+};
 use crate::journal::{
-    self, Batch, Durability, SecretChange,
+    self, Batch, SecretChange,
     codec::{self, ChainHash},
 };
 
-/// Facts appended together at most.
+/// Events appended together at most.
 const BATCH: usize = 256;
-/// How long a batch waits for company, where nobody waits for it.
-const LINGER: Duration = Duration::from_millis(2);
-/// What was handed to the operating system is on the disk this much later.
+/// What was handed to the operating system is on the disk this much later, and the time a sync takes.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
 
 /// The ledger's thread.
@@ -28,16 +31,21 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) max_failures: u32,
     pub(super) hash: ChainHash,
-    /// Since when something is with the operating system and not on the disk.
+    /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
+    pub(super) syncer: Syncer,
+}
+
+/// Facts that go into the log together, and who waits for them.
+#[derive(Default)]
+struct Gathered {
+    events: Vec<Event>,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Writer {
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        let mut waiting = Vec::new();
-        let shared = Arc::clone(&self.shared);
-        // After somebody who waited there may be another, whose call for haste was one with the first's.
-        let mut rushed = false;
+        let mut gathered = Gathered::default();
         loop {
             let message = match self.unsynced {
                 None => messages.recv().await,
@@ -52,42 +60,27 @@ impl Writer {
                 }
             };
             let Some(message) = message else { break };
-            if message.can_wait() && !std::mem::take(&mut rushed) {
-                // Nobody is told of each arrival meanwhile, so a busy pool costs few wake-ups.
-                tokio::select! {
-                    () = tokio::time::sleep(LINGER) => {}
-                    () = shared.urgent.notified() => {}
-                }
-            }
+            // While this is written the next ones gather by themselves.
             let mut next = Some(message);
-            let mut events = Vec::new();
-            let mut command = None;
             while let Some(message) = next.take() {
                 match message {
-                    Message::Command(run) => command = Some(run),
-                    Message::Fact(fact, waiter) => {
-                        if fact.is_failure() {
-                            // It is judged against all that came before it.
-                            let _ = self.append(std::mem::take(&mut events), &[], Durability::Recorded);
+                    Message::Command(run) => {
+                        self.flush(&mut gathered);
+                        run(&mut self);
+                    }
+                    Message::Facts { first, then, waiting } => {
+                        self.follow(first, &mut gathered);
+                        if let Some(then) = then {
+                            self.follow(then, &mut gathered);
                         }
-                        // After a failure the gates must stand before the next fact is judged.
-                        let last_of_batch = self.follow(fact, &mut events) || waiter.is_some();
-                        waiting.extend(waiter);
-                        rushed |= last_of_batch;
-                        if !last_of_batch && events.len() < BATCH {
-                            next = messages.try_recv().ok();
-                        }
+                        gathered.waiting.extend(waiting);
                     }
                 }
+                if gathered.events.len() < BATCH {
+                    next = messages.try_recv().ok();
+                }
             }
-            // A failure is kept in `shared.failure` and counted; there is nobody to tell it here.
-            let _ = self.append(events, &[], Durability::Recorded);
-            waiting.drain(..).for_each(|waiter: oneshot::Sender<()>| {
-                let _ = waiter.send(());
-            });
-            if let Some(run) = command {
-                run(&mut self);
-            }
+            self.flush(&mut gathered);
             if self.unsynced.is_some_and(|since| since.elapsed() >= SYNC_AFTER) {
                 self.sync();
             }
@@ -95,21 +88,32 @@ impl Writer {
         self.sync();
     }
 
-    /// Adds what follows from a fact; tells whether it may have closed a gate.
-    fn follow(&self, fact: Fact, events: &mut Vec<Event>) -> bool {
+    /// Adds a fact, and what follows from it.
+    fn follow(&mut self, fact: Fact, gathered: &mut Gathered) {
         match fact {
-            Fact::Answered(event) => {
-                events.push(Event::Answered(*event));
-                false
+            Fact::Answered(event) => gathered.events.push(Event::Answered(*event)),
+            Fact::Attempted(attempt, _) if attempt.verdict.is_success() => {
+                gathered.events.push(Event::Attempted(*attempt));
             }
             Fact::Attempted(attempt, penalty) => {
-                let failed = !attempt.verdict.is_success();
+                // It is judged against all that came before it, and its gates stand before what comes after.
+                self.flush(gathered);
                 let state = self.shared.state.read();
                 let now = self.now(&state);
-                events.extend(rules::attempted(&state, *attempt, penalty, self.max_failures, now));
-                failed
+                gathered.events = rules::attempted(&state, *attempt, penalty, self.max_failures, now);
+                drop(state);
+                self.flush(gathered);
             }
         }
+    }
+
+    /// Appends and folds what was gathered, and tells those who wait.
+    fn flush(&mut self, gathered: &mut Gathered) {
+        // A failure is kept in `shared.failure` and counted; there is nobody to tell it here.
+        let _ = self.append(std::mem::take(&mut gathered.events), &[]);
+        gathered.waiting.drain(..).for_each(|waiting| {
+            let _ = waiting.send(());
+        });
     }
 
     /// Time goes on, also in the log of a machine whose clock was set back.
@@ -121,7 +125,6 @@ impl Writer {
         &mut self,
         events: Vec<Event>,
         secrets: &[SecretChange],
-        durability: Durability,
     ) -> Result<(), Arc<journal::Error>> {
         if events.is_empty() && secrets.is_empty() {
             return Ok(());
@@ -144,18 +147,14 @@ impl Writer {
                     recorded.push(Recorded { seq, at, event });
                     hash = next;
                 }
-                Err(error) => return Err(self.fail(error.into(), recorded)),
+                Err(error) => return Err(self.lose(error.into(), recorded)),
             }
         }
-        if let Err(error) = self.shared.journal.append(Batch { after, frames: &frames, secrets }, durability)
-        {
-            return Err(self.fail(error, recorded));
+        if let Err(error) = self.shared.journal.append(Batch { after, frames: &frames, secrets }) {
+            return Err(self.lose(error, recorded));
         }
         self.hash = hash;
-        self.unsynced = match durability {
-            Durability::Durable => None,
-            Durability::Recorded => self.unsynced.or_else(|| Some(Instant::now())),
-        };
+        self.unsynced.get_or_insert_with(Instant::now);
         {
             let mut state = self.shared.state.write();
             recorded.iter().for_each(|recorded| state.apply(recorded));
@@ -170,24 +169,20 @@ impl Writer {
         self.views.iter().for_each(|view| view.folded(&state, recorded));
     }
 
+    /// Has everything appended so far forced to the disk, and somebody told.
+    pub(super) fn sync_and_then(&mut self, waiting: Waiting) {
+        self.unsynced = None;
+        self.syncer.ask(Some(waiting));
+    }
+
     fn sync(&mut self) {
-        if self.unsynced.take().is_some()
-            && self.shared.failure.lock().is_none()
-            && let Err(error) = self.shared.journal.sync()
-        {
-            self.fail(error, Vec::new());
+        if self.unsynced.take().is_some() {
+            self.syncer.ask(None);
         }
     }
 
-    /// The log is lost until the next start. Loud; the pool itself goes on.
-    fn fail(&mut self, error: journal::Error, lost: Vec<Recorded>) -> Arc<journal::Error> {
-        let error = Arc::new(error);
-        tracing::error!(
-            error = %error,
-            cause = std::error::Error::source(error.as_ref()).map(tracing::field::display),
-            "the log failed: what happens from now on is not recorded, and nothing can be changed, until a restart"
-        );
-        *self.shared.failure.lock() = Some(Arc::clone(&error));
+    fn lose(&mut self, error: journal::Error, lost: Vec<Recorded>) -> Arc<journal::Error> {
+        let error = self.shared.fail(error);
         self.go_on_unrecorded(lost.into_iter().map(|recorded| recorded.event).collect());
         error
     }
@@ -195,12 +190,12 @@ impl Writer {
     /// Without a log, gates must still close and open: the keys alone go on from memory.
     /// Control events are dropped, for their askers are told that nothing was changed.
     fn go_on_unrecorded(&self, events: Vec<Event>) {
-        self.shared.unrecorded.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.shared.count_unrecorded(events.len());
         let mut state = self.shared.state.write();
         let (seq, at) = (state.seq, self.now(&state));
         let unrecorded: Vec<Recorded> = events
             .into_iter()
-            .filter(|event| event.class() != Class::Control)
+            .filter(|event| event.class() != projections::Class::Control)
             .map(|event| Recorded { seq, at, event })
             .collect();
         unrecorded.iter().for_each(|recorded| state.keys.apply(recorded));

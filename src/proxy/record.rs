@@ -2,8 +2,13 @@
 //!
 //! Room in the ledger's queue is taken before anything begins, so that a record
 //! can be given even from a destructor: a dropped record is a cancelled request.
+//! One that ends in good order is in the log **before** the client has the end of
+//! its answer, so what a killed process loses was under way.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, Method};
 use projections::{
@@ -26,6 +31,8 @@ use crate::{
 
 /// The reason of what the stop cut off.
 pub(super) const STOPPING: &str = "STOPPING";
+/// A client does not wait longer than this for the record of its request: the log may stand on a disk that stalls.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest method kept; the longest of HTTP's own has 7 letters.
 const VERB_KEPT: usize = 16;
 /// Longest path kept.
@@ -93,13 +100,20 @@ impl RequestRecord {
         self.answered.first_byte_ms = Some(ms(self.began));
     }
 
-    /// Records how it ended.
-    pub(super) fn finish(mut self, outcome: Outcome) {
-        self.end(outcome);
+    /// Records how it ended, and before it the last of its tries; returns when that is in the log.
+    pub(super) async fn finish(mut self, outcome: Outcome, last: Option<Ended>) {
+        let Some((reservation, answered)) = self.end(outcome) else { return };
+        let recorded = match last {
+            Some(Ended(attempted)) => reservation.record_both_and_fold(attempted, Some(answered)),
+            None => reservation.record_both_and_fold(answered, None),
+        };
+        if tokio::time::timeout(PATIENCE, recorded).await.is_err() {
+            tracing::warn!("the log is slow: an answer goes out before its record is written");
+        }
     }
 
-    fn end(&mut self, outcome: Outcome) {
-        let Some(reservation) = self.reservation.take() else { return };
+    fn end(&mut self, outcome: Outcome) -> Option<(Reservation, Fact)> {
+        let reservation = self.reservation.take()?;
         self.answered.outcome = outcome;
         self.answered.duration_ms = ms(self.began);
         let Answered { request, client, verb, path, model, status, attempts, duration_ms, reason, .. } =
@@ -119,7 +133,7 @@ impl RequestRecord {
             first_byte_ms = self.answered.first_byte_ms,
             reason = reason.as_deref(),
         );
-        reservation.record(Fact::Answered(Box::new(self.answered.clone())));
+        Some((reservation, Fact::Answered(Box::new(self.answered.clone()))))
     }
 }
 
@@ -130,9 +144,14 @@ impl Drop for RequestRecord {
         } else if self.cut.is_cancelled() {
             self.answered.reason = Some(STOPPING.to_owned());
         }
-        self.end(Outcome::Cancelled);
+        if let Some((reservation, answered)) = self.end(Outcome::Cancelled) {
+            reservation.record(answered);
+        }
     }
 }
+
+/// A try that ended and is still to be recorded, with its request.
+pub(super) struct Ended(Fact);
 
 /// The record of one upstream try, and the key's place while it runs.
 pub(super) struct AttemptRecord {
@@ -209,12 +228,10 @@ impl AttemptRecord {
         }
     }
 
-    /// Records what an answer came to, once its stream is over.
-    pub(super) fn finish(mut self, verdict: Verdict) {
+    /// What an answer came to, once its stream is over; to be recorded with its request.
+    pub(super) fn finish(mut self, verdict: Verdict) -> Option<Ended> {
         self.attempted.verdict = verdict;
-        if let Some((reservation, fact)) = self.end(Penalty::NONE) {
-            reservation.record(fact);
-        }
+        self.end(Penalty::NONE).map(|(_, fact)| Ended(fact))
     }
 
     fn end(&mut self, penalty: Penalty) -> Option<(Reservation, Fact)> {

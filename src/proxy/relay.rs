@@ -35,7 +35,7 @@ use crate::{
 
 impl Proxy {
     /// The answer, as a response whose body follows Google's.
-    pub(super) fn relay(
+    pub(super) async fn relay(
         &self,
         asked: &Asked,
         answer: Answer,
@@ -69,17 +69,17 @@ impl Proxy {
         };
         // Nobody asks for a body that is not there, so its end is seen here.
         if relay.waiting.iter().all(Bytes::is_empty) && relay.rest.is_end_stream() {
-            return respond(status, headers, Body::from_bytes(relay.end()));
+            return respond(status, headers, Body::from_bytes(relay.end().await));
         }
         respond(status, headers, Body::from_bytes_stream(relay.into_stream()))
     }
 
     /// An error of Google's, which is about the request or about Google itself.
-    pub(super) fn relay_error(&self, _: &Asked, mut request: RequestRecord, answer: ErrorAnswer) -> Response {
+    pub(super) async fn relay_error(&self, mut request: RequestRecord, answer: ErrorAnswer) -> Response {
         request.answered.status = answer.status.as_u16();
         request.answered.bytes = answer.body.len() as u64;
         request.first_byte();
-        request.finish(Outcome::Complete);
+        request.finish(Outcome::Complete, None).await;
         respond(answer.status, answer.headers, Body::from_bytes(answer.body))
     }
 }
@@ -135,10 +135,10 @@ impl Relay {
             };
             match next {
                 None => {
-                    let held = self.end();
+                    let held = self.end().await;
                     return (!held.is_empty()).then_some((Ok(held), None));
                 }
-                Some(Err(how)) => return self.break_off(how),
+                Some(Err(how)) => return self.break_off(how).await,
                 Some(Ok(chunk)) => {
                     self.attempt.attempted.bytes_received += chunk.len() as u64;
                     if let Some(reader) = &mut self.attempt.reader {
@@ -148,7 +148,7 @@ impl Relay {
                     self.request.answered.bytes += chunk.len() as u64;
                     // A server may stop asking once the told length went out, so the end is seen here.
                     if self.waiting.is_empty() && self.rest.is_end_stream() {
-                        let held = self.end();
+                        let held = self.end().await;
                         return Some((Ok(join(chunk, held)), None));
                     }
                     if !chunk.is_empty() {
@@ -160,8 +160,8 @@ impl Relay {
         }
     }
 
-    /// Google's answer is over: decides what it came to.
-    fn end(self) -> Bytes {
+    /// Google's answer is over: decides what it came to, and gives its last bytes once that is in the log.
+    async fn end(self) -> Bytes {
         let Self { scrubber, key, mut attempt, mut request, .. } = self;
         let read = attempt.read();
         let held = scrubber.finish();
@@ -177,13 +177,13 @@ impl Relay {
             (None, false) => (Verdict::Truncated, Outcome::Truncated),
             (None, true) => (Verdict::Success, Outcome::Complete),
         };
-        attempt.finish(verdict);
-        request.finish(outcome);
+        let ended = attempt.finish(verdict);
+        request.finish(outcome, ended).await;
         held
     }
 
     /// Google's answer broke: says so in the stream's own form where it has one.
-    fn break_off(self, how: &str) -> Option<(io::Result<Bytes>, Option<Self>)> {
+    async fn break_off(self, how: &str) -> Option<(io::Result<Bytes>, Option<Self>)> {
         let Self { scrubber, framing, shape, mut boundary, mut attempt, mut request, .. } = self;
         attempt.attempted.reason = Some(how.to_owned());
         let item = if framing == Framing::Sse {
@@ -198,8 +198,8 @@ impl Relay {
             // Without its end the client sees that it is not whole.
             Err(io::Error::new(io::ErrorKind::ConnectionReset, "the answer from Google broke off"))
         };
-        attempt.finish(Verdict::Truncated);
-        request.finish(Outcome::Truncated);
+        let ended = attempt.finish(Verdict::Truncated);
+        request.finish(Outcome::Truncated, ended).await;
         Some((item, None))
     }
 }

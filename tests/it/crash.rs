@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use gemini_pool::{
@@ -18,14 +17,11 @@ use crate::support::{App, Operator, Server, Setup};
 
 const ROUNDS: usize = 20;
 const WORKERS: usize = 8;
-/// What the client had whole for so long must be in the log: the ledger hands it to the system within milliseconds.
-const SETTLED: Duration = Duration::from_millis(250);
-
 /// What the outside world knows to have happened.
 #[derive(Default)]
 struct Witness {
-    /// Requests whose answer arrived whole: their id, and when.
-    answered: Vec<(String, Instant)>,
+    /// Requests whose answer arrived whole, by their id.
+    answered: Vec<String>,
     /// Requests sent.
     asked: usize,
     /// Keys added and acknowledged: number and whether enabled.
@@ -49,7 +45,7 @@ async fn load(app: App, worker: usize, witness: Arc<Mutex<Witness>>) {
         // A streamed answer's text is spread over its events.
         let expected = if turn % 2 == 0 { text.as_str() } else { "\"finishReason\": \"STOP\"" };
         assert!(status == 200 && body.contains(expected), "{status}: {body}");
-        witness.lock().unwrap().answered.push((id, Instant::now()));
+        witness.lock().unwrap().answered.push(id);
     }
 }
 
@@ -121,18 +117,14 @@ async fn agrees(server: &Server, state: &State) {
 /// What the outside world knows, against what the log says.
 fn judge(
     round: usize,
-    witness: &mut Witness,
+    witness: &Witness,
     google: &SimulatedGoogle,
     log: &[Recorded],
     state: &State,
     recorded: &BTreeSet<String>,
-    pulled: Instant,
 ) {
-    for (id, at) in &witness.answered {
-        assert!(
-            recorded.contains(id) || pulled.saturating_duration_since(*at) < SETTLED,
-            "{id} is not in the log"
-        );
+    for id in &witness.answered {
+        assert!(recorded.contains(id), "{id} was answered whole, and is not in the log");
     }
     for (id, enabled) in &witness.keys {
         let key = state.keys.iter().find(|key| u64::from(key.id.0) == *id);
@@ -142,7 +134,8 @@ fn judge(
         assert!(state.keys.iter().all(|key| u64::from(key.id.0) != *id), "key {id} was removed");
     }
 
-    // Google's count and the log differ by what was under way at some kill, at most.
+    // Google's count and the log differ by what was under way at some kill: of every worker one request, and of
+    // every request one try.
     let attempts = log.iter().filter_map(|recorded| match &recorded.event {
         Event::Attempted(event) if event.verdict != Verdict::ConnectFailed => Some(event),
         _ => None,
@@ -152,17 +145,13 @@ fn judge(
     let counted = seen.iter().filter(|seen| seen.outcome != Outcome::Arrived).count();
     let lost = witness.asked - recorded.len();
     assert!(attempts <= counted, "{attempts} recorded, {counted} counted");
-    assert!(
-        counted - attempts <= lost * 5,
-        "{counted} counted, {attempts} recorded, {lost} requests under way"
-    );
+    assert!(lost <= (round + 1) * WORKERS, "{lost} requests are not recorded after {} kills", round + 1);
+    assert!(counted - attempts <= lost, "{counted} counted, {attempts} recorded, {lost} requests under way");
     println!(
         "kill {}: {} events, {counted} tries counted, {attempts} recorded, {lost} requests under way at a kill",
         round + 1,
         log.len()
     );
-    // What was just ending when the plug was pulled is judged by this round alone.
-    witness.answered.clear();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +178,6 @@ async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         // A different moment every time, told by the traffic itself.
         let moment = google.seen_count() as usize + 20 + (round * 7919) % 400;
         google.wait_for(|seen| seen.len() >= moment).await;
-        let pulled = Instant::now();
         setup = server.kill();
         for person in people {
             person.await.unwrap();
@@ -208,7 +196,7 @@ async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         assert_eq!(count, recorded.len(), "a request was recorded twice");
         assert!(recorded.is_superset(&settled_before), "a record of an earlier life is gone");
 
-        judge(round, &mut witness.lock().unwrap(), &google, &log, &state, &recorded, pulled);
+        judge(round, &witness.lock().unwrap(), &google, &log, &state, &recorded);
         settled_before = recorded;
 
         let again = setup.start();

@@ -243,8 +243,8 @@ fn every_function_that_the_readmes_name_exists() {
                     && functions.iter().any(|start| text.contains(start)))
         })
     };
-    assert!(exists("Proxy", "serve") && exists("classify", "classify") && exists("Durability", "Durable"));
-    assert!(!exists("Proxy", "commit") && !exists("classify", "serve") && !exists("Durability", "Recent"));
+    assert!(exists("Proxy", "serve") && exists("classify", "classify") && exists("Refusal", "Stopping"));
+    assert!(!exists("Proxy", "commit") && !exists("classify", "serve") && !exists("Refusal", "Recent"));
     for (name, text) in readmes() {
         let start = text.find("\n1. `server::app`").expect("the first walk-through");
         let rows = text.lines().filter(|line| line.split(" | ").count() == 4 && line.contains("::"));

@@ -109,6 +109,9 @@ async fn a_sync_that_fails_is_a_failure_of_the_log() {
     let ledger = open(&journal).unwrap();
     ledger.reserve().await.unwrap().record_and_fold(answered(1)).await;
     journal.synced.wait_for(1);
+    while ledger.failure().is_none() {
+        tokio::task::yield_now().await;
+    }
     assert!(is_log_error(ledger.note(added(1)).await));
     assert!(ledger.failure().unwrap().to_string().contains("cannot sync"));
     assert_eq!((ledger.state().seq, ledger.state().keys.len(), journal.last()), (1, 0, 1));
@@ -125,4 +128,15 @@ async fn a_ledger_that_failed_can_be_closed_and_its_log_opened_again() {
     ledger.close().await;
     let again = open(&journal).unwrap();
     assert_eq!(*again.state(), before, "what was not recorded is not there");
+}
+
+/// Whoever changed something is told that it may not last, and not that nothing was changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_disk_did_not_take_says_so() {
+    let journal = Staged::failing_after(usize::MAX, 0);
+    let ledger = open(&journal).unwrap();
+    let error = ledger.note(added(1)).await.unwrap_err();
+    assert!(matches!(error, CommitError::NotDurable(_)), "{error}");
+    assert_eq!(ledger.state().keys.len(), 1);
+    assert!(is_log_error(ledger.note(added(2)).await));
 }

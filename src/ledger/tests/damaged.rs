@@ -22,7 +22,7 @@ fn frames(length: u64) -> Vec<Vec<u8>> {
 
 fn journal(frames: &[Vec<u8>]) -> Arc<MemoryJournal> {
     let journal = Arc::new(MemoryJournal::new());
-    journal.append(Batch { after: 0, frames, secrets: &[] }, Durability::Durable).unwrap();
+    journal.append(Batch { after: 0, frames, secrets: &[] }).unwrap();
     journal
 }
 

@@ -174,6 +174,8 @@ impl Door {
 pub(super) struct Staged {
     pub(super) inner: MemoryJournal,
     pub(super) door: Door,
+    /// Passed before each sync.
+    pub(super) disk: Door,
     /// Passed after each sync.
     pub(super) synced: Door,
     appends_left: AtomicUsize,
@@ -192,6 +194,7 @@ impl Staged {
         Arc::new(Self {
             inner: MemoryJournal::new(),
             door: Door::default(),
+            disk: Door::default(),
             synced: Door::default(),
             appends_left: AtomicUsize::new(appends),
             syncs_left: AtomicUsize::new(syncs),
@@ -210,20 +213,18 @@ impl Staged {
 }
 
 impl Journal for Staged {
-    fn append(&self, batch: Batch<'_>, durability: Durability) -> Result<(), Error> {
+    fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
         self.door.pass();
         self.spend(&self.appends_left, "append to")?;
-        self.inner.append(batch, durability)?;
-        if durability == Durability::Durable {
-            self.safe.store(self.last(), Ordering::SeqCst);
-        }
-        Ok(())
+        self.inner.append(batch)
     }
 
     fn sync(&self) -> Result<(), Error> {
+        let last = self.last();
+        self.disk.pass();
         let result = self.spend(&self.syncs_left, "sync");
         if result.is_ok() {
-            self.safe.store(self.last(), Ordering::SeqCst);
+            self.safe.store(last, Ordering::SeqCst);
         }
         self.synced.pass();
         result
