@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, Digest, Fingerprint, KeyId, Millis, RequestId, Seq};
 
+pub mod old;
+
 /// An event with its place in the log: all that a fold may look at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
@@ -93,7 +95,7 @@ macro_rules! events {
         pub const TYPES: &[(u16, u8, &str, Class)] =
             &[$(($kind, $version, stringify!($name), Class::$class),)*];
 
-        /// Calls `$each!(Name, kind, version)` once for every type of event.
+        /// Calls `$each!(Name, kind, version)` once for every type of event, in the shape that is written now.
         #[macro_export]
         macro_rules! for_each_event {
             ($each:ident) => { $($each!($name, $kind, $version);)* };
@@ -124,12 +126,20 @@ events! {
     ServerStarted = 40 v 1, Control;
     /// The service went down in good order.
     ServerStopped = 41 v 1, Control;
+    /// A key was checked, without a client's request.
+    KeyChecked = 100 v 1, Health;
     /// The pool stopped using something, until a time or until a check passes.
-    GateClosed = 101 v 1, Health;
+    GateClosed = 101 v 2, Health;
     /// The pool uses it again before the time that was set.
-    GateOpened = 102 v 1, Health;
+    GateOpened = 102 v 2, Health;
+    /// Google said which project a key belongs to.
+    ProjectLearned = 105 v 1, Health;
+    /// A day of Google's quotas began.
+    QuotaDayBegan = 106 v 1, Health;
+    /// The pool saw that a day's quotas return at another time than it thought.
+    QuotaTurnLearned = 107 v 1, Health;
     /// One upstream try ended.
-    Attempted = 200 v 1, Traffic;
+    Attempted = 200 v 2, Traffic;
     /// One client request ended.
     Answered = 201 v 1, Traffic;
 }
@@ -256,7 +266,7 @@ pub struct ServerStopped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
-    /// Requests or tokens per minute.
+    /// Requests per minute.
     Minute,
     /// Requests per day, turning at midnight in California.
     Day,
@@ -266,6 +276,8 @@ pub enum Window {
     Offer,
     /// Google said "exhausted" and not of what.
     Unknown,
+    /// Tokens per minute.
+    Tokens,
 }
 
 /// What a gate stands in front of.
@@ -292,6 +304,11 @@ pub enum Scope {
         /// Which window.
         window: Window,
     },
+    /// A model at Google, for everybody: the circuit that opens in a storm.
+    Upstream {
+        /// The model as clients ask for it, without `models/`.
+        model: String,
+    },
 }
 
 /// See [`Event::GateClosed`].
@@ -301,8 +318,10 @@ pub struct GateClosed {
     pub scope: Scope,
     /// Why.
     pub cause: Verdict,
-    /// Until when; none: until a check passes or an operator opens it.
+    /// Until when; none: until a probe or a check passes, or an operator opens it.
     pub until: Option<Millis>,
+    /// From when on one request at a time may try it all the same (half-open); none: nobody.
+    pub probe: Option<Millis>,
     /// The request whose attempt showed it.
     pub request: Option<RequestId>,
     /// The key that attempt used.
@@ -317,6 +336,8 @@ pub enum Opened {
     Served,
     /// A check passed.
     Checked,
+    /// The one request that was let through, half-open, succeeded.
+    Probed,
 }
 
 /// See [`Event::GateOpened`].
@@ -328,8 +349,68 @@ pub struct GateOpened {
     pub why: Opened,
 }
 
+/// See [`Event::KeyChecked`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChecked {
+    /// The key.
+    pub key: KeyId,
+    /// Its project then.
+    pub project: String,
+    /// The model that was asked; empty: a call that names none and spends no quota.
+    pub model: String,
+    /// The RPC's name.
+    pub method: String,
+    /// When the call began.
+    pub started: Millis,
+    /// From then to its end.
+    pub latency_ms: u32,
+    /// The HTTP status; 0 where none arrived.
+    pub status: u16,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// What Google said, in a word or a line; never a secret.
+    pub reason: Option<String>,
+    /// The limits Google named.
+    pub violations: Vec<Violation>,
+    /// How long Google said to wait.
+    pub retry_delay_ms: Option<Millis>,
+    /// The project behind the key as Google named it, `projects/N`.
+    pub consumer: Option<String>,
+    /// Who wanted it.
+    pub actor: Actor,
+}
+
+/// See [`Event::ProjectLearned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectLearned {
+    /// The key.
+    pub key: KeyId,
+    /// Google's name for its project, `projects/N`.
+    pub consumer: String,
+}
+
+/// See [`Event::QuotaDayBegan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaDayBegan {
+    /// When it began.
+    pub began: Millis,
+    /// When the next one begins, as far as is known.
+    pub ends: Millis,
+}
+
+/// See [`Event::QuotaTurnLearned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaTurnLearned {
+    /// How much later than midnight in California the day turns, in milliseconds; below a day.
+    pub shift_ms: Millis,
+    /// The project that showed it.
+    pub project: String,
+    /// The model that showed it.
+    pub model: String,
+}
+
 /// What one upstream try came to. Decided once, when it ends; never recomputed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Google answered, and the answer went to the client whole.
@@ -389,6 +470,7 @@ pub enum Verdict {
     /// An error arrived inside the stream, after its first byte went to the client.
     StreamError,
     /// The client went away.
+    #[default]
     Cancelled,
     /// The handler died; nothing is known of the answer.
     Aborted,
@@ -401,18 +483,19 @@ impl Verdict {
         self == Self::Success
     }
 
+    /// Google itself is in trouble, or the model is.
+    #[must_use]
+    pub fn is_upstream_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Overloaded | Self::ServerError | Self::ConnectionLost | Self::TimedOut | Self::EmptyAnswer
+        )
+    }
+
     /// Says little by itself, but a run of them says that the key is no good now.
     #[must_use]
     pub fn is_soft_failure(self) -> bool {
-        matches!(
-            self,
-            Self::Unauthenticated
-                | Self::Overloaded
-                | Self::ServerError
-                | Self::ConnectionLost
-                | Self::TimedOut
-                | Self::EmptyAnswer
-        )
+        self == Self::Unauthenticated || self.is_upstream_failure()
     }
 }
 
@@ -427,6 +510,8 @@ pub struct Violation {
     pub model: Option<String>,
     /// `quotaValue`, where told.
     pub limit: Option<u64>,
+    /// Which window it is about, as its name tells.
+    pub window: Option<Window>,
 }
 
 /// Tokens as Google counted them; 0 where it said nothing.
@@ -455,6 +540,8 @@ pub enum Strategy {
     LeastLoaded,
     /// Each in turn.
     RoundRobin,
+    /// The same conversation goes to the same project, for its prompt cache; else as least-loaded.
+    Sticky,
 }
 
 /// How many keys were passed over, by ground.
@@ -470,6 +557,10 @@ pub struct PassedOver {
     pub model_gate: u32,
     /// This request tried them already, or others of their project.
     pub tried: u32,
+    /// Their project is predicted to be out: what the pool sent reaches the limit that Google told.
+    pub budget: u32,
+    /// They are not for this model: an operator limited them to others.
+    pub other_models: u32,
 }
 
 /// Why this key: enough to ask the state at `seq` the same question again.
@@ -488,7 +579,7 @@ pub struct Why {
 }
 
 /// See [`Event::Attempted`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempted {
     /// The client request it was for.
     pub request: RequestId,
@@ -528,6 +619,12 @@ pub struct Attempted {
     pub bytes_received: u64,
     /// Why this key.
     pub why: Why,
+    /// Went through a closed gate, as the one request that may (half-open).
+    pub probe: bool,
+    /// How long Google said to wait.
+    pub retry_delay_ms: Option<Millis>,
+    /// The project behind the key as Google named it, `projects/N`.
+    pub consumer: Option<String>,
 }
 
 /// How a client request ended.

@@ -3,22 +3,22 @@
 //! Owns what is known of every key. A **gate** is the one concept for "not
 //! now": in front of a key, a key for one method, a project, or a project for
 //! one model, with its cause and the time it opens by itself (or none: then a
-//! check or an operator opens it). Its invariant: a gate's time comes from the
-//! event that closed it and is never computed here.
+//! check, a probe or an operator opens it). A model at Google has one too, for
+//! everybody: the circuit. Its invariant: a gate's time comes from the event that
+//! closed it and is never computed here.
+
+mod fold;
+mod projects;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Actor, Attempted, Event, GateClosed, KeyAdded, Recorded, Scope, Verdict, Window},
+    budget::Budget,
+    event::{Actor, GateClosed, Scope, Verdict, Window},
     id::{Fingerprint, KeyId, Millis, Seq},
 };
-
-/// Gates kept per project or key; more of them push out the one that opens first.
-const GATES_KEPT: usize = 512;
-/// Fingerprints of removed keys kept, so that the environment does not bring them back.
-const REMOVED_KEPT: usize = 100_000;
 
 /// Something closed, until a time or until something opens it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Gate {
     pub cause: Verdict,
     /// When it opens by itself; none: not by itself.
     pub until: Option<Millis>,
+    /// From when on one request at a time may try it (half-open); none: nobody.
+    pub probe: Option<Millis>,
     /// When it closed.
     pub since: Millis,
     /// The event that closed it.
@@ -44,7 +46,7 @@ impl Gate {
 
     fn close(slot: Option<&Self>, event: &GateClosed, at: Millis, seq: Seq) -> Self {
         let streak = slot.map_or(0, |gate| gate.streak).saturating_add(1);
-        Self { cause: event.cause, until: event.until, since: at, seq, streak }
+        Self { cause: event.cause, until: event.until, probe: event.probe, since: at, seq, streak }
     }
 }
 
@@ -63,6 +65,8 @@ pub struct Key {
     pub project: String,
     /// Whether an operator named the project.
     pub declared: bool,
+    /// Google's own name for it, `projects/N`, once an answer told.
+    pub consumer: Option<String>,
     /// Whether operators want it used.
     pub enabled: bool,
     /// When it joined.
@@ -88,6 +92,32 @@ pub struct Project {
     pub gate: Option<Gate>,
     /// Gates in front of single models, by quota window.
     pub models: BTreeMap<String, BTreeMap<Window, Gate>>,
+    /// What Google told of its quotas, by model.
+    pub budgets: BTreeMap<String, Budget>,
+}
+
+/// How a model does at Google, whoever asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Google's own failures in a row, over all keys.
+    pub failures: u32,
+    /// The circuit.
+    pub gate: Option<Gate>,
+}
+
+/// The day of Google's quotas, and what the pool learned of when they return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaDay {
+    /// When it began.
+    pub began: Millis,
+    /// When the next one begins; 0 before the first is known.
+    pub ends: Millis,
+    /// How much later than midnight in California it turns.
+    pub shift_ms: Millis,
+    /// Probes that found a day's quota back before the day turned.
+    pub early: u32,
+    /// Probes that found it still spent.
+    pub late: u32,
 }
 
 /// Why a key cannot be used for a question.
@@ -103,6 +133,8 @@ pub enum Closed<'a> {
     Model(Window, &'a Gate),
     /// The gate in front of the key for the method.
     Method(&'a Gate),
+    /// The circuit of the model, for everybody.
+    Upstream(&'a Gate),
 }
 
 /// What people call a key's condition.
@@ -126,6 +158,10 @@ pub struct Keys {
     projects: BTreeMap<String, Project>,
     fingerprints: BTreeMap<Fingerprint, KeyId>,
     removed: BTreeSet<Fingerprint>,
+    /// The project that each of Google's names stands for here.
+    consumers: BTreeMap<String, String>,
+    upstreams: BTreeMap<String, Upstream>,
+    day: QuotaDay,
     last: u32,
 }
 
@@ -176,6 +212,23 @@ impl Keys {
         self.removed.contains(fingerprint)
     }
 
+    /// How a model does at Google; none: well, as far as is known.
+    #[must_use]
+    pub fn upstream(&self, model: &str) -> Option<&Upstream> {
+        self.upstreams.get(model)
+    }
+
+    /// Every model at Google that is in trouble.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&str, &Upstream)> {
+        self.upstreams.iter().map(|(model, upstream)| (model.as_str(), upstream))
+    }
+
+    /// The quota day, and what was learned of it.
+    #[must_use]
+    pub fn day(&self) -> &QuotaDay {
+        &self.day
+    }
+
     /// The number that the next key gets.
     #[must_use]
     pub fn next_id(&self) -> KeyId {
@@ -205,14 +258,17 @@ impl Keys {
         {
             return Some(Closed::Model(*window, gate));
         }
-        shut(key.methods.get(method), now).map(Closed::Method)
+        if let Some(gate) = shut(key.methods.get(method), now) {
+            return Some(Closed::Method(gate));
+        }
+        shut(self.upstream(model).and_then(|upstream| upstream.gate.as_ref()), now).map(Closed::Upstream)
     }
 
     /// A key's condition at `now`, apart from single models and methods.
     #[must_use]
     pub fn condition(&self, key: &Key, now: Millis) -> Condition {
         match self.closed(key, "", "", now) {
-            None | Some(Closed::Model(..) | Closed::Method(_)) => Condition::Ready,
+            None | Some(Closed::Model(..) | Closed::Method(_) | Closed::Upstream(_)) => Condition::Ready,
             Some(Closed::Disabled) => Condition::Disabled,
             Some(Closed::Key(gate) | Closed::Project(gate)) if gate.until.is_none() => Condition::Failed,
             Some(Closed::Key(_) | Closed::Project(_)) => Condition::Cooling,
@@ -229,176 +285,7 @@ impl Keys {
             Scope::Model { project, model, window } => {
                 self.projects.get(project)?.models.get(model)?.get(window)
             }
+            Scope::Upstream { model } => self.upstreams.get(model)?.gate.as_ref(),
         }
-    }
-
-    /// Folds one event in.
-    pub fn apply(&mut self, recorded: &Recorded) {
-        match &recorded.event {
-            Event::KeyAdded(event) => self.add(event, recorded.at),
-            Event::KeyDisabled(event) => self.with(event.key, |key| key.enabled = false),
-            Event::KeyEnabled(event) => self.with(event.key, |key| key.enabled = true),
-            Event::KeyReset(event) => self.reset(event.key),
-            Event::KeyRemoved(event) => self.remove(event.key),
-            Event::GateClosed(event) => self.close(event, recorded.at, recorded.seq),
-            Event::GateOpened(event) => self.open(&event.scope),
-            Event::Attempted(event) => self.attempted(event, recorded.at),
-            _ => {}
-        }
-    }
-
-    fn with(&mut self, key: KeyId, change: impl FnOnce(&mut Key)) {
-        if let Some(key) = self.keys.get_mut(&key) {
-            change(key);
-        }
-    }
-
-    fn add(&mut self, event: &KeyAdded, at: Millis) {
-        self.remove(event.key);
-        // One secret is one key: the later number has it.
-        if let Some(other) = self.by_fingerprint(&event.fingerprint) {
-            self.remove(other);
-        }
-        let project = event.project.clone().unwrap_or_else(|| format!("key-{}", event.key));
-        self.projects.entry(project.clone()).or_default().keys.insert(event.key);
-        self.fingerprints.insert(event.fingerprint, event.key);
-        self.removed.remove(&event.fingerprint);
-        self.last = self.last.max(event.key.0);
-        let key = Key {
-            id: event.key,
-            label: event.label.clone(),
-            tail: event.tail.clone(),
-            fingerprint: event.fingerprint,
-            project,
-            declared: event.project.is_some(),
-            enabled: true,
-            proven: false,
-            added: at,
-            actor: event.actor.clone(),
-            failures: 0,
-            gate: None,
-            methods: BTreeMap::new(),
-        };
-        self.keys.insert(event.key, key);
-    }
-
-    fn remove(&mut self, id: KeyId) {
-        let Some(key) = self.keys.remove(&id) else { return };
-        self.fingerprints.remove(&key.fingerprint);
-        self.removed.insert(key.fingerprint);
-        if self.removed.len() > REMOVED_KEPT {
-            self.removed.pop_first();
-        }
-        if let Some(project) = self.projects.get_mut(&key.project) {
-            project.keys.remove(&id);
-            if project.keys.is_empty() {
-                self.projects.remove(&key.project);
-            }
-        }
-    }
-
-    fn reset(&mut self, id: KeyId) {
-        let Some(key) = self.keys.get_mut(&id) else { return };
-        key.failures = 0;
-        key.proven = false;
-        key.gate = None;
-        key.methods.clear();
-        if let Some(project) = self.projects.get_mut(&key.project) {
-            project.gate = None;
-            project.models.clear();
-        }
-    }
-
-    fn close(&mut self, event: &GateClosed, at: Millis, seq: Seq) {
-        let closed = |slot: Option<&Gate>| Gate::close(slot, event, at, seq);
-        match &event.scope {
-            Scope::Key(key) => self.with(*key, |key| {
-                key.proven &= event.until.is_some();
-                key.gate = Some(closed(key.gate.as_ref()));
-            }),
-            Scope::Method { key, method } => self.with(*key, |key| {
-                let gate = closed(key.methods.get(method));
-                bound(&mut key.methods, method, |gate| gate.until);
-                key.methods.insert(method.clone(), gate);
-            }),
-            Scope::Project(name) => {
-                if let Some(project) = self.projects.get_mut(name) {
-                    project.gate = Some(closed(project.gate.as_ref()));
-                }
-            }
-            Scope::Model { project, model, window } => {
-                let Some(project) = self.projects.get_mut(project) else { return };
-                let gate = closed(project.models.get(model).and_then(|windows| windows.get(window)));
-                bound(&mut project.models, model, latest);
-                project.models.entry(model.clone()).or_default().insert(*window, gate);
-            }
-        }
-    }
-
-    fn open(&mut self, scope: &Scope) {
-        match scope {
-            Scope::Key(key) => self.with(*key, |key| {
-                key.gate = None;
-                key.failures = 0;
-            }),
-            Scope::Method { key, method } => self.with(*key, |key| {
-                key.methods.remove(method);
-            }),
-            Scope::Project(name) => {
-                if let Some(project) = self.projects.get_mut(name) {
-                    project.gate = None;
-                }
-            }
-            Scope::Model { project, model, window } => {
-                let Some(project) = self.projects.get_mut(project) else { return };
-                if let Some(windows) = project.models.get_mut(model) {
-                    windows.remove(window);
-                    if windows.is_empty() {
-                        project.models.remove(model);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A success forgives what has already reopened; a soft failure counts.
-    fn attempted(&mut self, event: &Attempted, at: Millis) {
-        let Some(key) = self.keys.get_mut(&event.key) else { return };
-        if event.verdict.is_soft_failure() {
-            key.failures = key.failures.saturating_add(1);
-        }
-        if !event.verdict.is_success() {
-            return;
-        }
-        key.failures = 0;
-        key.proven = true;
-        key.gate.take_if(|gate| !gate.is_closed(at));
-        if key.methods.get(&event.method).is_some_and(|gate| !gate.is_closed(at)) {
-            key.methods.remove(&event.method);
-        }
-        let Some(project) = self.projects.get_mut(&key.project) else { return };
-        project.gate.take_if(|gate| !gate.is_closed(at));
-        if let Some(windows) = project.models.get_mut(&event.model) {
-            windows.retain(|_, gate| gate.is_closed(at));
-            if windows.is_empty() {
-                project.models.remove(&event.model);
-            }
-        }
-    }
-}
-
-/// When the last of some gates opens; none: not by itself.
-fn latest(windows: &BTreeMap<Window, Gate>) -> Option<Millis> {
-    windows.values().map(|gate| gate.until.unwrap_or(Millis::MAX)).max()
-}
-
-/// Makes room for a name that is new: drops the entry that opens first.
-fn bound<G>(gates: &mut BTreeMap<String, G>, name: &str, until: impl Fn(&G) -> Option<Millis>) {
-    if gates.len() < GATES_KEPT || gates.contains_key(name) {
-        return;
-    }
-    let first = gates.iter().min_by_key(|(_, gate)| until(gate).unwrap_or(Millis::MAX));
-    if let Some(name) = first.map(|(name, _)| name.clone()) {
-        gates.remove(&name);
     }
 }

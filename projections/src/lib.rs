@@ -6,6 +6,7 @@
 //! prefix and on every machine, so the log alone explains the pool.
 
 pub mod access;
+pub mod budget;
 pub mod event;
 pub mod id;
 pub mod keys;

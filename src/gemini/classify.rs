@@ -13,7 +13,7 @@ mod tests;
 
 use std::io::Read;
 
-use projections::event::{Verdict, Violation};
+use projections::event::{Verdict, Violation, Window};
 
 use facts::Facts;
 
@@ -267,23 +267,16 @@ fn judge_refusal(status: u16, facts: &Facts) -> Verdict {
 
 /// 429: which limit.
 fn judge_quota(facts: &Facts) -> Verdict {
-    let any = |words: &[&str]| {
-        facts.violations.iter().any(|violation| {
-            let (id, metric) = (violation.id.to_ascii_lowercase(), violation.metric.to_ascii_lowercase());
-            words.iter().any(|word| id.contains(word) || metric.contains(word))
-        })
-    };
+    let any = |window| facts.violations.iter().any(|violation| violation.window == Some(window));
     if facts.begins_with_one_of(&["your prepayment credits"]) || facts.code == "payment_required" {
         Verdict::BillingStopped
     } else if facts.none_offered {
         Verdict::NotOffered
-    } else if any(&["perday", "per_day"]) || facts.code == "quota_exceeded" {
+    } else if any(Window::Day) || facts.code == "quota_exceeded" {
         Verdict::QuotaDay
-    } else if any(&["spend"]) || facts.says("spend limit") || facts.says("spending limit") {
+    } else if any(Window::Spend) || facts.says("spend limit") || facts.says("spending limit") {
         Verdict::QuotaSpend
-    } else if any(&["perminute", "per_minute", "persecond", "per_second"])
-        || facts.code == "rate_limit_exceeded"
-    {
+    } else if any(Window::Minute) || any(Window::Tokens) || facts.code == "rate_limit_exceeded" {
         Verdict::QuotaMinute
     } else {
         Verdict::QuotaUnknown

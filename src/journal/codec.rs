@@ -26,7 +26,7 @@ use bincode::config::{Configuration, standard};
 use projections::{
     Class, Event, Millis, Recorded, Seq,
     event::{self, Unknown},
-    for_each_event,
+    for_each_event, for_each_old_event,
 };
 
 const FORMAT: u8 = 1;
@@ -200,6 +200,18 @@ fn event_of(kind: u16, version: u8, class: Class, codec: u8, payload: &[u8]) -> 
         };
     }
     for_each_event!(decode_each);
+    macro_rules! decode_each_old {
+        ($name:ident, $old:ident, $kind:literal, $version:literal) => {
+            if (kind, version, codec) == ($kind, $version, BINCODE_2) {
+                return match bincode::serde::decode_from_slice::<event::old::$old, _>(payload, config()) {
+                    Ok((event, used)) if used == payload.len() => Ok(Event::$name(event.into())),
+                    Ok(_) => Err(Damage::Payload("bytes are left over".to_owned())),
+                    Err(error) => Err(Damage::Payload(error.to_string())),
+                };
+            }
+        };
+    }
+    for_each_old_event!(decode_each_old);
     Ok(Event::Unknown(Unknown { kind, version, class, codec, payload: payload.to_vec() }))
 }
 

@@ -274,6 +274,7 @@ fn gate(
         scope,
         cause: attempt.verdict,
         until,
+        probe: None,
         request: Some(attempt.request),
         key: attempt.key,
     })

@@ -192,6 +192,9 @@ impl AttemptRecord {
             bytes_sent: 0,
             bytes_received: 0,
             why: choice.why,
+            probe: false,
+            retry_delay_ms: None,
+            consumer: None,
         };
         let (began, lease) = (Instant::now(), Some(choice.lease));
         Self { attempted, began, lease, progress, reservation: Some(reservation), reader: None }
@@ -221,6 +224,8 @@ impl AttemptRecord {
         self.attempted.verdict = classified.verdict;
         self.attempted.reason.clone_from(&classified.reason);
         self.attempted.violations.clone_from(&classified.violations);
+        self.attempted.retry_delay_ms = classified.retry_delay_ms;
+        self.attempted.consumer.clone_from(&classified.consumer);
         let spread = vault::random().map_or(0, u16::from_ne_bytes);
         let penalty = Penalty { blame: classified.blame, hold: classified.hold, spread };
         if let Some((reservation, fact)) = self.end(penalty) {

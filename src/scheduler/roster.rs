@@ -209,6 +209,7 @@ impl Roster {
                 let windows = keys.project(project).and_then(|project| project.models.get(model));
                 self.close_model(model, &[(project, windows.map_or(0, latest))]);
             }
+            Scope::Upstream { .. } => {}
         }
     }
 
@@ -283,7 +284,7 @@ impl Roster {
         let passed_over = question.passed_over();
         let found = match (ask.from, self.strategy) {
             (From::All, Strategy::RoundRobin) => question.next_in_turn(),
-            (From::All, Strategy::LeastLoaded) => question.less_busy_of_two(random),
+            (From::All, Strategy::LeastLoaded | Strategy::Sticky) => question.less_busy_of_two(random),
             (From::Keeper | From::Only(_), _) => question
                 .named()
                 .filter(|slot| question.set.contains(*slot))

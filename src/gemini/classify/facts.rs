@@ -4,7 +4,7 @@
 //! string codes of the interactions API, and of bodies that are cut. Refuses to judge.
 //! One invariant: reading never fails; what is not there is empty.
 
-use projections::event::Violation;
+use projections::event::{Violation, Window};
 use serde_json::Value;
 
 use crate::gemini::text::cut;
@@ -109,6 +109,7 @@ impl Facts {
                 id: cut(id, LONGEST),
                 model: None,
                 limit: metadata.get("quota_limit_value").and_then(number),
+                window: None,
             });
         }
     }
@@ -121,6 +122,7 @@ impl Facts {
                 id: cut(text(violation, "quotaId"), LONGEST),
                 model: (!model.is_empty()).then(|| cut(model, LONGEST)),
                 limit: violation.get("quotaValue").and_then(number),
+                window: None,
             });
         }
     }
@@ -152,6 +154,7 @@ impl Facts {
                 }
             }
         }
+        self.violations.iter_mut().for_each(|violation| violation.window = window_of(violation));
     }
 
     /// Google's word for the error, in one line of at most 120 bytes.
@@ -265,6 +268,21 @@ fn error_in(document: &Value) -> Option<&Value> {
     match document {
         Value::Array(items) => items.iter().rev().find_map(|item| item.get("error")),
         other => other.get("error"),
+    }
+}
+
+/// Which window a limit is about, by Google's names for it (gemini-wire §3.2).
+fn window_of(violation: &Violation) -> Option<Window> {
+    let (id, metric) = (violation.id.to_ascii_lowercase(), violation.metric.to_ascii_lowercase());
+    let named = |words: &[&str]| words.iter().any(|word| id.contains(word) || metric.contains(word));
+    if named(&["perday", "per_day"]) {
+        Some(Window::Day)
+    } else if named(&["spend"]) {
+        Some(Window::Spend)
+    } else if named(&["perminute", "per_minute", "persecond", "per_second"]) {
+        Some(if named(&["token"]) { Window::Tokens } else { Window::Minute })
+    } else {
+        None
     }
 }
 

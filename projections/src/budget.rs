@@ -1,0 +1,127 @@
+//! Learned budgets: how much of a quota that Google named is left.
+//!
+//! Owns, for one (project, model), the limits that errors told and what was used
+//! of them since their windows turned. A limit is believed until a success beyond
+//! it shows that it grew. Its invariant: nothing is predicted that Google did not
+//! name; times come from events.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Violation, Window},
+    id::Millis,
+};
+
+/// Length of the windows that turn every minute.
+pub const MINUTE_MS: Millis = 60_000;
+
+/// A limit that Google named, and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Requests, or tokens, in a window.
+    pub value: u64,
+    /// When Google last said so.
+    pub confirmed: Millis,
+    /// The beginning of the window that `used` is counted in.
+    pub window: Millis,
+    /// Used in that window.
+    pub used: u64,
+}
+
+impl Limit {
+    /// What is left of it in the window that began at `window`.
+    #[must_use]
+    pub fn left(&self, window: Millis) -> u64 {
+        self.value.saturating_sub(if window > self.window { 0 } else { self.used })
+    }
+
+    fn count(&mut self, window: Millis, more: u64) {
+        if window > self.window {
+            (self.window, self.used) = (window, 0);
+        }
+        // What began in a window that is over is of no interest any more.
+        if window == self.window {
+            self.used = self.used.saturating_add(more);
+        }
+    }
+}
+
+/// The limits of one (project, model).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Requests per minute.
+    pub minute: Option<Limit>,
+    /// Input tokens per minute.
+    pub tokens: Option<Limit>,
+    /// Requests per day.
+    pub day: Option<Limit>,
+    /// A moment at which the windows of a minute turn.
+    pub phase: Millis,
+}
+
+impl Budget {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.minute.is_none() && self.tokens.is_none() && self.day.is_none()
+    }
+
+    /// The limit of a window, where it is known.
+    #[must_use]
+    pub fn limit(&self, window: Window) -> Option<&Limit> {
+        match window {
+            Window::Minute => self.minute.as_ref(),
+            Window::Tokens => self.tokens.as_ref(),
+            Window::Day => self.day.as_ref(),
+            Window::Spend | Window::Offer | Window::Unknown => None,
+        }
+    }
+
+    /// The beginning of the minute that `at` is in, as Google counts minutes for this model.
+    #[must_use]
+    pub fn minute_of(&self, at: Millis) -> Millis {
+        at.saturating_sub(at.saturating_sub(self.phase).rem_euclid(MINUTE_MS))
+    }
+
+    /// The beginning of the window that `at` is in; `day`: when the quota day began.
+    #[must_use]
+    pub fn window_of(&self, window: Window, at: Millis, day: Millis) -> Millis {
+        if window == Window::Day { day } else { self.minute_of(at) }
+    }
+
+    /// A request that began at `started` was served; `day`: when the quota day began.
+    pub(crate) fn served(&mut self, started: Millis, prompt_tokens: u32, day: Millis) {
+        let minute = self.minute_of(started);
+        for (slot, window, more) in [
+            (&mut self.minute, minute, 1),
+            (&mut self.tokens, minute, u64::from(prompt_tokens)),
+            (&mut self.day, day, 1),
+        ] {
+            let Some(limit) = slot else { continue };
+            limit.count(window, more);
+            // More than the limit was served: it is not the limit any more.
+            if limit.window == window && limit.used > limit.value {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Google said that a limit is reached; `until`: when its window turns, where it is known.
+    pub(crate) fn exceeded(&mut self, violation: &Violation, at: Millis, until: Option<Millis>, day: Millis) {
+        let (Some(window), Some(value)) = (violation.window, violation.limit) else { return };
+        if value == 0 {
+            return;
+        }
+        if let (Window::Minute | Window::Tokens, Some(until)) = (window, until) {
+            self.phase = until;
+        }
+        let began = self.window_of(window, at, day);
+        let slot = match window {
+            Window::Minute => &mut self.minute,
+            Window::Tokens => &mut self.tokens,
+            Window::Day => &mut self.day,
+            Window::Spend | Window::Offer | Window::Unknown => return,
+        };
+        *slot = Some(Limit { value, confirmed: at, window: began, used: value });
+    }
+}
