@@ -24,7 +24,7 @@ use std::{
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use projections::{
     Event, Recorded, Seq, State,
-    event::{Answered, Attempted},
+    event::{Answered, Attempted, KeyChecked},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -60,6 +60,8 @@ pub enum Fact {
     Attempted(Box<Attempted>, Penalty),
     /// One client request.
     Answered(Box<Answered>),
+    /// One check, and what it asks for.
+    Checked(Box<KeyChecked>, Penalty),
 }
 
 /// Why the log cannot be used.

@@ -41,8 +41,15 @@ fn added(key: u32) -> Event {
 pub(crate) fn closed(key: u32, model: &str) -> Event {
     let (project, model) = (format!("key-{key}"), model.to_owned());
     let scope = Scope::Model { project, model, window: Window::Minute };
-    GateClosed { scope, cause: Verdict::QuotaMinute, until: Some(LATER), request: None, key: KeyId(key) }
-        .into()
+    GateClosed {
+        scope,
+        cause: Verdict::QuotaMinute,
+        until: Some(LATER),
+        probe: None,
+        request: None,
+        key: KeyId(key),
+    }
+    .into()
 }
 
 fn served(key: u32) -> Event {
@@ -66,6 +73,7 @@ fn served(key: u32) -> Event {
         bytes_sent: 0,
         bytes_received: 0,
         why: Why::default(),
+        ..Attempted::default()
     }
     .into()
 }

@@ -445,7 +445,7 @@ pub enum Verdict {
     ModelDenied,
     /// The quota of this model is zero for the project.
     NotOffered,
-    /// Out of a per-minute quota.
+    /// Out of a per-minute quota of requests.
     QuotaMinute,
     /// Out of a per-day quota.
     QuotaDay,
@@ -474,6 +474,8 @@ pub enum Verdict {
     Cancelled,
     /// The handler died; nothing is known of the answer.
     Aborted,
+    /// Out of a per-minute quota of tokens.
+    QuotaTokens,
 }
 
 impl Verdict {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Something closed, until a time or until something opens it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// Why.
     pub cause: Verdict,

@@ -52,7 +52,12 @@ pub enum Hold {
         /// Milliseconds.
         ms: i64,
     },
-    /// Shortly, and longer each time in a row.
+    /// Until one request at a time, let through after this long and later each time, succeeds.
+    HalfOpen {
+        /// Milliseconds to the first.
+        ms: i64,
+    },
+    /// The same, shortly at first.
     Backoff,
     /// Until Google's day turns, at midnight Pacific.
     DayTurns,
@@ -88,7 +93,6 @@ pub struct Classified {
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
 
 impl From<Verdict> for Classified {
     /// The row of a verdict, with nothing known beside it. Enough for what never
@@ -113,13 +117,14 @@ impl From<Verdict> for Classified {
             V::ServiceDisabled | V::ProjectDenied | V::BillingStopped => {
                 (Blame::Project, Hold::UntilChecked, true)
             }
-            V::ModelDenied => (Blame::Model, Hold::For { ms: 10 * MINUTE }, true),
+            V::ModelDenied => (Blame::Model, Hold::HalfOpen { ms: 10 * MINUTE }, true),
             // Whatever delay Google reports with it: a tier does not change in seconds.
-            V::NotOffered => (Blame::Model, Hold::For { ms: DAY }, true),
-            V::QuotaMinute => (Blame::Model, Hold::For { ms: MINUTE }, true),
+            V::NotOffered => (Blame::Model, Hold::HalfOpen { ms: 6 * HOUR }, true),
+            V::QuotaMinute | V::QuotaTokens => (Blame::Model, Hold::For { ms: MINUTE }, true),
             // The delay reported with a daily limit is short and disputed.
             V::QuotaDay => (Blame::Model, Hold::DayTurns, true),
-            V::QuotaSpend => (Blame::Model, Hold::For { ms: 10 * MINUTE }, true),
+            // A sliding window of ten minutes: some of it may be back before.
+            V::QuotaSpend => (Blame::Model, Hold::HalfOpen { ms: 2 * MINUTE }, true),
             V::QuotaUnknown => (Blame::Model, Hold::Backoff, true),
             V::Overloaded | V::ServerError | V::ConnectionLost | V::TimedOut | V::EmptyAnswer => {
                 (Blame::Upstream, Hold::Streak, true)
@@ -165,7 +170,7 @@ pub fn classify(status: u16, content_type: Option<&str>, body: &[u8]) -> Classif
     let verdict = judge(status, &facts);
     let mut classified = Classified::from(verdict);
     let wait = facts.retry_ms.filter(|ms| *ms > 0);
-    if let (Verdict::QuotaMinute | Verdict::QuotaUnknown, Some(ms)) = (verdict, wait) {
+    if let (Verdict::QuotaMinute | Verdict::QuotaTokens | Verdict::QuotaUnknown, Some(ms)) = (verdict, wait) {
         classified.hold = Hold::For { ms };
     }
     // A project named in running text is believed only where the text is Google's own.
@@ -276,7 +281,9 @@ fn judge_quota(facts: &Facts) -> Verdict {
         Verdict::QuotaDay
     } else if any(Window::Spend) || facts.says("spend limit") || facts.says("spending limit") {
         Verdict::QuotaSpend
-    } else if any(Window::Minute) || any(Window::Tokens) || facts.code == "rate_limit_exceeded" {
+    } else if any(Window::Tokens) && !any(Window::Minute) {
+        Verdict::QuotaTokens
+    } else if any(Window::Minute) || facts.code == "rate_limit_exceeded" {
         Verdict::QuotaMinute
     } else {
         Verdict::QuotaUnknown

@@ -32,16 +32,19 @@ impl Clock {
     }
 }
 
-/// When the quota day after `now` begins: the next midnight in California, where
-/// Google's requests-per-day counters turn (ai.google.dev/gemini-api/docs/rate-limits).
+/// The quota day that holds `now`: when it began, and when the next one begins. Google's
+/// requests-per-day counters turn at midnight in California
+/// (ai.google.dev/gemini-api/docs/rate-limits); `shift`: so much later, where the pool learned better.
 #[must_use]
-pub fn next_quota_day(now: Millis) -> Millis {
-    let turn = || -> Result<Millis, jiff::Error> {
-        let today = Timestamp::from_millisecond(now)?.in_tz("America/Los_Angeles")?;
-        Ok(today.tomorrow()?.start_of_day()?.timestamp().as_millisecond())
+pub fn quota_day(now: Millis, shift: Millis) -> (Millis, Millis) {
+    let turns = || -> Result<(Millis, Millis), jiff::Error> {
+        let today = Timestamp::from_millisecond(now.saturating_sub(shift))?.in_tz("America/Los_Angeles")?;
+        let began = today.start_of_day()?.timestamp().as_millisecond();
+        let ends = today.tomorrow()?.start_of_day()?.timestamp().as_millisecond();
+        Ok((began.saturating_add(shift), ends.saturating_add(shift)))
     };
     // Dates beyond the calendar's end: a day from now is as good as any.
-    turn().unwrap_or_else(|_| now.saturating_add(24 * 3_600_000))
+    turns().unwrap_or_else(|_| (now, now.saturating_add(24 * 3_600_000)))
 }
 
 /// A time as people read it in records and messages (RFC 3339, UTC).
@@ -56,6 +59,17 @@ mod tests {
 
     fn at(text: &str) -> Millis {
         text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    fn next_quota_day(now: Millis) -> Millis {
+        quota_day(now, 0).1
+    }
+
+    #[test]
+    fn a_learned_shift_moves_both_ends() {
+        let (now, hour) = (at("2026-11-24T08:30:00Z"), 3_600_000);
+        assert_eq!(quota_day(now, 0), (at("2026-11-24T08:00:00Z"), at("2026-11-25T08:00:00Z")));
+        assert_eq!(quota_day(now, hour), (at("2026-11-23T09:00:00Z"), at("2026-11-24T09:00:00Z")));
     }
 
     #[test]

@@ -92,18 +92,38 @@ impl Writer {
     fn follow(&mut self, fact: Fact, gathered: &mut Gathered) {
         match fact {
             Fact::Answered(event) => gathered.events.push(Event::Answered(*event)),
-            Fact::Attempted(attempt, _) if attempt.verdict.is_success() => {
-                gathered.events.push(Event::Attempted(*attempt));
-            }
             Fact::Attempted(attempt, penalty) => {
-                // It is judged against all that came before it, and its gates stand before what comes after.
-                self.flush(gathered);
-                let state = self.shared.state.read();
-                let now = self.now(&state);
-                gathered.events = rules::attempted(&state, *attempt, penalty, self.max_failures, now);
-                drop(state);
-                self.flush(gathered);
+                let plain = attempt.verdict.is_success() && !attempt.probe;
+                self.judge(gathered, plain, |state, failures, now| {
+                    rules::attempted(state, *attempt, penalty, failures, now)
+                });
             }
+            Fact::Checked(check, penalty) => {
+                self.judge(gathered, false, |state, failures, now| {
+                    rules::checked(state, *check, penalty, failures, now)
+                });
+            }
+        }
+    }
+
+    /// Adds a fact and what follows from it. Unless it is `plain`, it is judged against all that came before it,
+    /// and its gates stand before what comes after.
+    fn judge(
+        &mut self,
+        gathered: &mut Gathered,
+        plain: bool,
+        rule: impl FnOnce(&State, u32, Millis) -> Vec<Event>,
+    ) {
+        if !plain {
+            self.flush(gathered);
+        }
+        let state = self.shared.state.read();
+        let events = rule(&state, self.max_failures, self.now(&state));
+        drop(state);
+        let more_follows = events.len() > 1;
+        gathered.events.extend(events);
+        if !plain || more_follows {
+            self.flush(gathered);
         }
     }
 

@@ -3,7 +3,7 @@
 use projections::{
     ClientId, Digest, Event, Fingerprint, KeyId, Millis, Recorded, RequestId, State,
     event::{
-        Actor, Answered, Attempted, ClientAdded, GateClosed, KeyAdded, Outcome, Scope, Tokens, Verdict, Why,
+        Actor, Answered, Attempted, ClientAdded, GateClosed, KeyAdded, Outcome, Scope, Tokens, Verdict,
         Window,
     },
 };
@@ -66,7 +66,7 @@ pub(crate) fn client_added(number: u32, secret: u32, actor: Actor) -> ClientAdde
 }
 
 pub(crate) fn closed(scope: Scope, cause: Verdict, until: Option<Millis>) -> GateClosed {
-    GateClosed { scope, cause, until, request: None, key: KeyId(1) }
+    GateClosed { scope, cause, until, probe: None, request: None, key: KeyId(1) }
 }
 
 pub(crate) fn method(key: u32, method: &str) -> Scope {
@@ -92,13 +92,10 @@ pub(crate) fn attempted(key: u32, verdict: Verdict) -> Attempted {
         first_byte_ms: Some(5),
         status: 200,
         verdict,
-        reason: None,
-        violations: Vec::new(),
         tokens: Tokens { prompt: 5, output: 7, thoughts: 2, cached: 3, tool_use: 1, total: 15 },
-        finish_reason: None,
         bytes_sent: 1,
         bytes_received: 1,
-        why: Why::default(),
+        ..Attempted::default()
     }
 }
 

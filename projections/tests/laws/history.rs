@@ -7,9 +7,9 @@ use projections::{
     Class, ClientId, Digest, Event, Fingerprint, KeyId, Millis, Recorded, RequestId,
     event::{
         Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, ClientAdded, ClientRemoved, GateClosed,
-        GateOpened, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset, Opened, Outcome, PassedOver,
-        Scope, ServerStarted, ServerStopped, Strategy as Choosing, Tokens, Unknown, Verdict, Violation, Why,
-        Window,
+        GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset, Opened, Outcome,
+        PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope, ServerStarted, ServerStopped,
+        Strategy as Choosing, Tokens, Unknown, Verdict, Violation, Why, Window,
     },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -82,6 +82,7 @@ fn scope() -> impl Strategy<Value = Scope> {
             model,
             window
         }),
+        model().prop_map(|model| Scope::Upstream { model }),
     ]
 }
 
@@ -106,8 +107,14 @@ fn client_added() -> impl Strategy<Value = Event> {
 }
 
 fn violation() -> impl Strategy<Value = Violation> {
-    (word(&["requests", ""]), word(&["PerDay", ""]), option::of(model()), option::of(any::<u64>()))
-        .prop_map(|(metric, id, model, limit)| Violation { metric, id, model, limit })
+    (
+        word(&["requests", ""]),
+        word(&["PerDay", ""]),
+        option::of(model()),
+        option::of(prop_oneof![0u64..5, any::<u64>()]),
+        option::of(any_of::<Window>()),
+    )
+        .prop_map(|(metric, id, model, limit, window)| Violation { metric, id, model, limit, window })
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
@@ -117,13 +124,15 @@ fn tokens() -> impl Strategy<Value = Tokens> {
 }
 
 fn why() -> impl Strategy<Value = Why> {
-    let passed_over = any::<(u32, u32, u32, u32, u32)>().prop_map(
-        |(disabled, key_gate, project_gate, model_gate, tried)| PassedOver {
+    let passed_over = any::<(u32, u32, u32, u32, u32, u32, u32)>().prop_map(
+        |(disabled, key_gate, project_gate, model_gate, tried, budget, other_models)| PassedOver {
             disabled,
             key_gate,
             project_gate,
             model_gate,
             tried,
+            budget,
+            other_models,
         },
     );
     (any_of::<Choosing>(), any::<u64>(), any::<(u32, u32)>(), passed_over).prop_map(
@@ -145,7 +154,8 @@ pub(crate) fn attempted() -> impl Strategy<Value = Attempted> {
         (time(), any::<(u32, Option<u32>, u16)>(), verdict, option::of(word(&["SERVICE_DISABLED", "不好"])));
     let rest =
         (vec(violation(), 0..3), tokens(), option::of(Just("STOP".to_owned())), any::<(u64, u64)>(), why());
-    (who, end, rest).prop_map(|(who, end, rest)| {
+    let told = (any::<bool>(), option::of(time()), option::of(word(&["projects/1", "projects/2"])));
+    (who, end, rest, told).prop_map(|(who, end, rest, (probe, retry_delay_ms, consumer))| {
         let (request, attempt, client, key, project, model, method) = who;
         let (started, (latency_ms, first_byte_ms, status), verdict, reason) = end;
         let (violations, tokens, finish_reason, (bytes_sent, bytes_received), why) = rest;
@@ -169,7 +179,29 @@ pub(crate) fn attempted() -> impl Strategy<Value = Attempted> {
             bytes_sent,
             bytes_received,
             why,
+            probe,
+            retry_delay_ms,
+            consumer,
         }
+    })
+}
+
+/// One check: what a try would have said.
+pub(crate) fn checked() -> impl Strategy<Value = KeyChecked> {
+    (attempted(), actor()).prop_map(|(said, actor)| KeyChecked {
+        key: said.key,
+        project: said.project,
+        model: said.model,
+        method: said.method,
+        started: said.started,
+        latency_ms: said.latency_ms,
+        status: said.status,
+        verdict: said.verdict,
+        reason: said.reason,
+        violations: said.violations,
+        retry_delay_ms: said.retry_delay_ms,
+        consumer: said.consumer,
+        actor,
     })
 }
 
@@ -217,10 +249,18 @@ pub(crate) fn unknown() -> impl Strategy<Value = Event> {
 
 /// Any event at all.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
-    let gate = (scope(), any_of::<Verdict>(), option::of(time()), option::of(request()), key()).prop_map(
-        |(scope, cause, until, request, key)| GateClosed { scope, cause, until, request, key }.into(),
+    let times = (option::of(time()), option::of(time()));
+    let gate = (scope(), any_of::<Verdict>(), times, option::of(request()), key()).prop_map(
+        |(scope, cause, (until, probe), request, key)| {
+            GateClosed { scope, cause, until, probe, request, key }.into()
+        },
     );
-    let served = prop_oneof![Just(Opened::Served), Just(Opened::Checked)];
+    let served = any_of::<Opened>();
+    let learned = (key(), word(&["projects/1", "projects/2", "alpha"]))
+        .prop_map(|(key, consumer)| ProjectLearned { key, consumer }.into());
+    let day = (time(), time()).prop_map(|(began, ends)| QuotaDayBegan { began, ends }.into());
+    let turn = (time(), project(), model())
+        .prop_map(|(shift_ms, project, model)| QuotaTurnLearned { shift_ms, project, model }.into());
     prop_oneof![
         6 => added(),
         2 => client_added(),
@@ -231,6 +271,10 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         2 => (key(), actor()).prop_map(|(key, actor)| KeyRemoved { key, actor }.into()),
         8 => gate,
         2 => (scope(), served).prop_map(|(scope, why)| GateOpened { scope, why }.into()),
+        2 => learned,
+        1 => day,
+        1 => turn,
+        2 => checked().prop_map(Event::from),
         8 => attempted().prop_map(Event::from),
         4 => answered().prop_map(Event::from),
         1 => unknown(),

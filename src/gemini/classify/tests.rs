@@ -259,7 +259,7 @@ fn a_404_is_passed_back_even_under_event_stream() {
 #[test]
 fn a_model_may_be_denied_to_a_project() {
     let seen = plain(403, "PERMISSION_DENIED", "The caller does not have permission");
-    assert_row(&seen, Verdict::ModelDenied, Blame::Model, Hold::For { ms: 600_000 }, true);
+    assert_row(&seen, Verdict::ModelDenied, Blame::Model, Hold::HalfOpen { ms: 600_000 }, true);
 }
 
 #[test]
@@ -298,6 +298,7 @@ fn a_daily_limit_holds_until_the_day_turns_whatever_delay_is_named() {
             id: PER_DAY.into(),
             model: Some("gemini-2.5-flash".into()),
             limit: Some(250),
+            window: Some(Window::Day),
         }]
     );
     let both = quota(&[(PER_MINUTE, r#","quotaValue":"10""#), (PER_DAY, "")], "22s", "No.");
@@ -316,7 +317,7 @@ fn a_daily_metric_counts_without_a_daily_id() {
 
 #[test]
 fn a_limit_of_zero_means_not_offered() {
-    let hold = Hold::For { ms: 86_400_000 };
+    let hold = Hold::HalfOpen { ms: 21_600_000 };
     let line = "* Quota exceeded for metric: generativelanguage.googleapis.com/generate_content_requests, limit: 0, model: gemini-2.0-flash";
     let message =
         format!("You exceeded your current quota.\\n{line}\\n{line}\\nPlease retry in 10.689924287s.");
@@ -350,7 +351,7 @@ fn a_limit_told_in_the_message_fills_what_the_details_leave_out() {
 fn a_minutely_limit_holds_for_the_delay_that_google_names() {
     let tokens = "GenerateContentPaidTierInputTokensPerModelPerMinute";
     let seen = quota(&[(tokens, r#","quotaValue":"10000""#)], "40s", "Please retry in 40.025771073s.");
-    assert_row(&seen, Verdict::QuotaMinute, Blame::Model, Hold::For { ms: 40_026 }, true);
+    assert_row(&seen, Verdict::QuotaTokens, Blame::Model, Hold::For { ms: 40_026 }, true);
     for (delay, ms) in [("36.42s", 36_420), ("856.559356ms", 857), ("1h2m3s", 3_723_000), ("2m", 120_000)] {
         let seen = quota(&[(PER_MINUTE, "")], delay, "No.");
         assert_row(&seen, Verdict::QuotaMinute, Blame::Model, Hold::For { ms }, true);
@@ -367,9 +368,9 @@ fn a_minutely_limit_holds_for_the_delay_that_google_names() {
 #[test]
 fn a_spend_limit_holds_ten_minutes() {
     let seen = plain(429, "RESOURCE_EXHAUSTED", "You have reached the spend limit of your tier.");
-    assert_row(&seen, Verdict::QuotaSpend, Blame::Model, Hold::For { ms: 600_000 }, true);
+    assert_row(&seen, Verdict::QuotaSpend, Blame::Model, Hold::HalfOpen { ms: 120_000 }, true);
     let seen = quota(&[("SpendPerTenMinutesPerProject", "")], "9s", "No.");
-    assert_row(&seen, Verdict::QuotaSpend, Blame::Model, Hold::For { ms: 600_000 }, true);
+    assert_row(&seen, Verdict::QuotaSpend, Blame::Model, Hold::HalfOpen { ms: 120_000 }, true);
 }
 
 #[test]

@@ -65,9 +65,9 @@ async fn without_a_log_gates_close_and_open_from_memory() {
 
     ledger.reserve().await.unwrap().record_and_fold(served(1, 2)).await;
     assert!(ledger.failure().is_some());
-    assert_eq!(ledger.unrecorded(), 1);
+    assert_eq!(ledger.unrecorded(), 2, "the try, and the quota day that began before it");
     ledger.reserve().await.unwrap().record_and_fold(answered(1)).await;
-    assert_eq!(ledger.unrecorded(), 2);
+    assert_eq!(ledger.unrecorded(), 3);
     ledger.reserve().await.unwrap().record_and_fold(failed(2, 1, Verdict::BadKey, Hold::UntilChecked)).await;
 
     let state = ledger.state();

@@ -8,7 +8,7 @@ use std::sync::{
 
 use projections::{
     Fingerprint, KeyId, RequestId,
-    event::{Actor, KeyAdded, Outcome, Tokens, Verdict, Why},
+    event::{Actor, KeyAdded, Outcome, Verdict},
 };
 
 use super::super::*;
@@ -82,23 +82,13 @@ pub(super) fn attempt(request: u128, key: u32, verdict: Verdict) -> Attempted {
     Attempted {
         request: RequestId(request),
         attempt: 1,
-        client: None,
         key: KeyId(key),
         project: "alpha".to_owned(),
         model: "flash".to_owned(),
         method: "generateContent".to_owned(),
         started: START,
-        latency_ms: 1,
-        first_byte_ms: None,
-        status: 0,
         verdict,
-        reason: None,
-        violations: Vec::new(),
-        tokens: Tokens::default(),
-        finish_reason: None,
-        bytes_sent: 0,
-        bytes_received: 0,
-        why: Why::default(),
+        ..Attempted::default()
     }
 }
 

@@ -19,7 +19,7 @@ impl Ready {
             let wakes = self.wake.iter().any(|Reverse(entry)| *entry == (place.wake, slot));
             assert!(place.wake == NEVER || wakes, "slot {slot} would sleep for ever");
         }
-        let PassedOver { disabled, key_gate, project_gate, model_gate, tried } = self.passed_over;
+        let PassedOver { disabled, key_gate, project_gate, model_gate, tried, .. } = self.passed_over;
         let all = disabled + key_gate + project_gate + model_gate + tried + self.ready.len() as u32;
         assert_eq!(all as usize, self.places.len());
         assert!(self.wake.len() <= 2 * self.places.len(), "{} entries to wake up", self.wake.len());

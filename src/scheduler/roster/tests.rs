@@ -134,7 +134,7 @@ fn method_scope(key: u32, method: &str) -> Scope {
 }
 
 fn closed(scope: Scope, until: Option<Millis>) -> Event {
-    GateClosed { scope, cause: Verdict::QuotaMinute, until, request: None, key: KeyId(1) }.into()
+    GateClosed { scope, cause: Verdict::QuotaMinute, until, probe: None, request: None, key: KeyId(1) }.into()
 }
 
 fn opened(scope: Scope) -> Event {
@@ -166,6 +166,7 @@ fn attempted(key: u32, model: &str, method: &str, verdict: Verdict) -> Event {
         bytes_sent: 0,
         bytes_received: 0,
         why: Why::default(),
+        ..Attempted::default()
     }
     .into()
 }

@@ -38,7 +38,7 @@ fn the_gate_stands_before_what_is_at_fault() {
         let (request, key) = (Some(RequestId(9)), KeyId(1));
         assert_eq!(
             gate,
-            scope.map(|scope| GateClosed { scope, cause, until: None, request, key }),
+            scope.map(|scope| GateClosed { scope, cause, until: None, probe: None, request, key }),
             "{blame:?}"
         );
     }
@@ -69,22 +69,30 @@ fn a_told_delay_is_kept_with_less_than_half_a_second_more() {
 fn a_days_quota_comes_back_when_the_day_turns() {
     let hold = Penalty { spread: 77, ..penalty(Blame::Model, Hold::DayTurns) };
     let gate = Given::keys(1).when(NOW, tried(1, NOW, Verdict::QuotaDay), hold).unwrap();
-    assert_eq!(gate.until, Some(next_quota_day(NOW)));
+    assert_eq!(gate.until, Some(quota_day(NOW, 0).1));
 }
 
 #[test]
-fn backoff_doubles_up_to_a_minute_and_a_success_begins_it_anew() {
+fn probes_of_what_nobody_named_come_later_each_time_and_a_success_begins_anew() {
     let mut given = Given::keys(1);
     let backoff = penalty(Blame::Model, Hold::Backoff);
     let mut now = NOW;
-    for seconds in [2, 4, 8, 16, 32, 60, 60, 60] {
-        let wait = waits(given.when(now, tried(1, now, Verdict::QuotaUnknown), backoff), now);
-        assert_eq!(wait, seconds * 1_000);
-        now += wait;
+    let scope = |window| Scope::Model { project: "alpha".to_owned(), model: "flash".to_owned(), window };
+    for seconds in [2, 4, 8, 16, 30, 30, 30] {
+        let try_ = Attempted { probe: now > NOW, ..tried(1, now, Verdict::QuotaUnknown) };
+        let gate = given.when(now, try_, backoff).unwrap();
+        assert_eq!(gate.probe, Some(now + seconds * 1_000));
+        assert_eq!(gate.until, Some(now + seconds * 1_000 + 60_000), "where nobody probes");
+        now += seconds * 1_000;
     }
-    assert_eq!(given.when(now, tried(1, now, Verdict::Success), Penalty::NONE), None);
+    let served = Attempted { probe: true, ..tried(1, now, Verdict::Success) };
+    let events = attempted(&given.0, served, Penalty::NONE, MAX_FAILURES, now);
+    let opened = GateOpened { scope: scope(Window::Unknown), why: Opened::Probed };
+    assert_eq!(events[1..], [Event::from(opened)]);
+    given.then(now, events);
     let spread = Penalty { spread: 123, ..backoff };
-    assert_eq!(waits(given.when(now, tried(1, now, Verdict::QuotaUnknown), spread), now), 2_123);
+    let gate = given.when(now, tried(1, now, Verdict::QuotaUnknown), spread).unwrap();
+    assert_eq!(gate.probe, Some(now + 2_123));
 }
 
 #[test]
@@ -204,7 +212,7 @@ fn a_try_from_before_one_windows_gate_is_news_of_another_window() {
     given.when(NOW, tried(1, NOW - 10, Verdict::QuotaMinute), penalty(Blame::Model, Hold::For { ms: 1_000 }));
     let day =
         given.when(NOW + 1, tried(1, NOW - 10, Verdict::QuotaDay), penalty(Blame::Model, Hold::DayTurns));
-    assert_eq!(day.unwrap().until, Some(next_quota_day(NOW)));
+    assert_eq!(day.unwrap().until, Some(quota_day(NOW, 0).1));
 }
 
 #[test]
@@ -235,6 +243,7 @@ fn any_penalty() -> impl Strategy<Value = Penalty> {
     ];
     let holds = prop_oneof![
         select(&[Hold::None, Hold::UntilChecked, Hold::Backoff, Hold::DayTurns, Hold::Streak][..]),
+        (-10i64..40_000_000).prop_map(|ms| Hold::HalfOpen { ms }),
         (-10i64..40_000_000).prop_map(|ms| Hold::For { ms }),
         any::<i64>().prop_map(|ms| Hold::For { ms }),
     ];
@@ -246,8 +255,8 @@ fn any_penalty() -> impl Strategy<Value = Penalty> {
 }
 
 proptest! {
-    /// Whatever went before: a gate comes after its fact, does not open in the past,
-    /// and none that stands closed opens earlier for it.
+    /// Whatever went before: a gate does not open in the past, none that stands closed opens earlier for a
+    /// failure but a probe's, and only a success opens one.
     #[test]
     fn no_gate_opens_earlier_for_what_follows(
         events in history::history(60),
@@ -257,19 +266,31 @@ proptest! {
     ) {
         let mut state = State::replay(&events);
         let now = state.at;
+        let probe = attempt.probe;
         let follows = attempted(&state, attempt.clone(), penalty, max_failures, now);
-        prop_assert_eq!(&follows[0], &Event::from(attempt));
-        prop_assert!(follows.len() <= 2);
+        prop_assert!(follows.contains(&Event::from(attempt.clone())));
         let opens = |state: &State, scope: &Scope| {
             state.keys.gate(scope).filter(|gate| gate.is_closed(now)).map(|gate| gate.until.unwrap_or(Millis::MAX))
         };
-        if let Some(event) = follows.get(1) {
-            let Event::GateClosed(gate) = event else { panic!("{event:?} does not follow from a try") };
-            prop_assert!(gate.until.is_none_or(|until| until >= now));
-            let before = opens(&state, &gate.scope);
-            state.apply(&Recorded { seq: state.seq + 1, at: now, event: event.clone() });
-            prop_assert!(before <= opens(&state, &gate.scope).or(before));
+        for event in follows {
+            let before = match &event {
+                Event::GateClosed(gate) => {
+                    prop_assert!(!attempt.verdict.is_success());
+                    prop_assert!(gate.until.is_none_or(|until| until >= now));
+                    prop_assert!(gate.probe.is_none_or(|probe| probe >= now && gate.until.is_some_and(|until| probe < until)));
+                    Some((gate.scope.clone(), opens(&state, &gate.scope)))
+                }
+                Event::GateOpened(gate) => {
+                    prop_assert!(attempt.verdict.is_success());
+                    prop_assert!(state.keys.gate(&gate.scope).is_some_and(|gate| gate.is_closed(now)));
+                    None
+                }
+                _ => None,
+            };
+            state.apply(&Recorded { seq: state.seq + 1, at: now, event });
+            if let Some((scope, before)) = before.filter(|_| !probe) {
+                prop_assert!(before <= opens(&state, &scope).or(before));
+            }
         }
-        prop_assert!(penalty.hold != Hold::None || follows.len() == 1);
     }
 }

@@ -239,7 +239,9 @@ impl Truth {
                 Some(Closed::Disabled) => passed_over.disabled += 1,
                 Some(Closed::Key(_)) => passed_over.key_gate += 1,
                 Some(Closed::Project(_)) => passed_over.project_gate += 1,
-                Some(Closed::Model(..) | Closed::Method(_)) => passed_over.model_gate += 1,
+                Some(Closed::Model(..) | Closed::Method(_) | Closed::Upstream(_)) => {
+                    passed_over.model_gate += 1
+                }
                 None if ask.tried.contains(&key) => passed_over.tried += 1,
                 None if !allowed(key) => {}
                 None => {
