@@ -243,7 +243,7 @@ async fn a_success_just_before_a_failure_is_not_forgotten() {
 /// Gives the ledger facts while its thread is held, so that it finds them all at once.
 async fn queue_up(journal: &Staged, ledger: &Ledger, facts: Vec<Fact>) {
     journal.door.shut();
-    let (asked, visits) = (ledger.clone(), journal.last() as usize + 1);
+    let (asked, visits) = (ledger.clone(), journal.door.visits() + 1);
     let held = tokio::spawn(async move { asked.note(stopped(0)).await });
     journal.door.wait_for(visits);
     for fact in facts {

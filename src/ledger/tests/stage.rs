@@ -150,6 +150,11 @@ impl Door {
         }
     }
 
+    /// How often somebody has come to it.
+    pub(super) fn visits(&self) -> usize {
+        self.inner.lock().unwrap().1
+    }
+
     /// Waits until somebody has come to it for the n-th time.
     pub(super) fn wait_for(&self, visits: usize) {
         let mut inner = self.inner.lock().unwrap();
