@@ -9,6 +9,7 @@
 pub mod clock;
 mod replay;
 pub mod rules;
+pub mod tape;
 mod writer;
 
 use std::{
