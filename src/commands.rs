@@ -21,7 +21,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use self::remote::Remote;
-pub use self::simulate::{SimulateArgs, simulate};
+pub use self::simulate::{SimulateArgs, compare, simulate};
 use crate::{
     admin,
     config::{Config, read::split_keys},
@@ -113,6 +113,15 @@ pub enum Error {
     /// A law of the pool does not hold.
     #[error("the simulation broke a law: {0}")]
     Simulation(#[from] crate::simulate::Failed),
+    /// The picture.
+    #[error("cannot write {}", path.display())]
+    Plot {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The terminal.
     #[error("cannot print")]
     Output(#[from] io::Error),

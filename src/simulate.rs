@@ -24,6 +24,7 @@ mod laws;
 mod measure;
 mod ours;
 mod plan;
+mod plot;
 mod policy;
 mod random;
 mod run;
@@ -104,6 +105,12 @@ impl Comparison {
     #[must_use]
     pub fn table(&self) -> String {
         table::table(self)
+    }
+
+    /// For documents.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        plot::svg(self)
     }
 
     /// For programs.

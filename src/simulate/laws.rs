@@ -129,3 +129,6 @@ fn reasons(keys: &Keys, attempted: &Attempted) -> (PassedOver, u32) {
     }
     (passed_over, ready)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use projections::{
-    Event, Fingerprint, KeyId, Millis, RequestId,
+    ClientId, Event, Fingerprint, KeyId, Millis, RequestId,
     event::{Actor, Answered, Attempted, KeyAdded, Outcome, Strategy, Tokens, Verdict},
     keys::Closed,
 };
@@ -197,7 +197,7 @@ impl Policy for Ours {
         let attempted = Attempted {
             request: self.request_id(call.request),
             attempt: call.attempt,
-            client: None,
+            client: Some(ClientId(call.client)),
             key,
             project: project.to_string(),
             model: self.model(call.model).to_owned(),

@@ -16,8 +16,12 @@ pub(super) const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
 /// Midnight UTC before the first hour of every plan; 2026-06-01.
 const EPOCH: Millis = 1_780_272_000_000;
-/// Requests of one seed at most: the time a run takes is bounded.
-const MOST_REQUESTS: f64 = 12_000.0;
+/// Requests of one seed, at most and about: the time that a run takes is bounded.
+const MOST_REQUESTS: f64 = 6_000.0;
+/// The smallest limit per day; worlds with too many requests get smaller limits, down to this.
+const LEAST_PER_DAY: u64 = 20;
+/// Apps that ask.
+const CLIENTS: usize = 5;
 /// Limits per minute and per day as Google's tables have them.
 const PER_MINUTE: [u64; 5] = [5, 10, 15, 30, 60];
 const PER_DAY: [u64; 8] = [20, 50, 100, 200, 250, 500, 1_000, 1_500];
@@ -47,6 +51,8 @@ pub(super) struct KeyPlan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestPlan {
     pub(super) at: Millis,
+    /// Which app asks.
+    pub(super) client: u32,
     pub(super) model: usize,
     pub(super) tokens: u64,
     /// From the call to the first byte of a good answer.
@@ -106,6 +112,7 @@ impl Plan {
             requests: Vec::new(),
             changes: Vec::new(),
         };
+        plan.bound();
         plan.changes = plan.fates(&mut random.fork());
         plan.requests = plan.traffic(&mut random.fork());
         plan
@@ -191,21 +198,33 @@ impl Plan {
         changes
     }
 
+    /// Requests for a model, by its limits per day.
+    fn wanted(&self, model: usize) -> f64 {
+        let days = (self.end - self.start) as f64 / (24 * HOUR) as f64;
+        let limits = self.projects.iter().filter_map(|project| project.limits.get(model));
+        let per_day: u64 = limits.filter_map(|limits| limits.requests_per_day).sum();
+        self.load * days * per_day as f64
+    }
+
+    /// Makes the limits per day smaller where they would mean too many requests.
+    fn bound(&mut self) {
+        let wanted: f64 = (0..self.models.len()).map(|model| self.wanted(model)).sum();
+        let shrink = MOST_REQUESTS / wanted.max(1.0);
+        let limits = self.projects.iter_mut().flat_map(|project| &mut project.limits);
+        for per_day in limits.filter_map(|limits| limits.requests_per_day.as_mut()) {
+            if shrink < 1.0 && *per_day > LEAST_PER_DAY {
+                *per_day = ((*per_day as f64 * shrink) as u64).max(LEAST_PER_DAY);
+            }
+        }
+    }
+
     /// Arrivals with quiet hours and bursts; half of the requests and more come in bursts.
     fn traffic(&self, random: &mut Random) -> Vec<RequestPlan> {
         let minutes = usize::try_from((self.end - self.start) / MINUTE).unwrap_or_default();
-        let days = minutes as f64 / (24.0 * 60.0);
-        let per_day = |model: usize| {
-            let limits = self.projects.iter().filter_map(|project| project.limits.get(model));
-            limits.filter_map(|limits| limits.requests_per_day).sum::<u64>() as f64
-        };
-        let wanted: Vec<f64> =
-            (0..self.models.len()).map(|model| self.load * days * per_day(model)).collect();
-        let shrink = (MOST_REQUESTS / wanted.iter().sum::<f64>().max(1.0)).min(1.0);
         let mut requests = Vec::new();
-        for (model, wanted) in wanted.iter().enumerate() {
+        for model in 0..self.models.len() {
             let curve = Curve::draw(minutes, random);
-            let number = (wanted * shrink) as usize;
+            let number = self.wanted(model) as usize;
             requests.extend((0..number).map(|_| self.request(model, &curve, random)));
         }
         requests.sort_by_key(|request| request.at);
@@ -226,7 +245,8 @@ impl Plan {
         };
         let duration = first_byte + random.between(100, 15_000);
         let leaves = random.chance(0.03).then(|| random.between(100, 10_000));
-        RequestPlan { at, model, tokens: tokens.unsigned_abs(), first_byte, duration, leaves }
+        let client = 1 + u32::try_from(random.below(CLIENTS)).unwrap_or_default();
+        RequestPlan { at, client, model, tokens: tokens.unsigned_abs(), first_byte, duration, leaves }
     }
 }
 
@@ -327,7 +347,7 @@ mod tests {
             assert!((3..=12).contains(&plan.projects.len()) && keys >= plan.projects.len(), "{seed}");
             assert!((1..=3).contains(&plan.models.len()));
             assert!((0.3..=1.5).contains(&plan.load));
-            assert!(plan.requests.len() as f64 <= MOST_REQUESTS && !plan.requests.is_empty(), "{seed}");
+            assert!(plan.requests.len() as f64 <= 1.2 * MOST_REQUESTS && plan.requests.len() > 20, "{seed}");
             assert!(plan.requests.is_sorted_by_key(|request| request.at));
             assert!(plan.requests.iter().all(|request| (plan.start..plan.end).contains(&request.at)));
             assert!(plan.changes.is_sorted_by_key(|(at, _)| *at));

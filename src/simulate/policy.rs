@@ -48,6 +48,7 @@ pub(super) enum Choice {
 pub(super) struct Call {
     pub(super) id: usize,
     pub(super) request: usize,
+    pub(super) client: u32,
     pub(super) key: usize,
     pub(super) model: usize,
     pub(super) sent: Millis,

@@ -207,7 +207,8 @@ impl Run<'_> {
                 let attempt = u8::try_from(known.tried.len()).unwrap_or(u8::MAX);
                 let id = self.calls.len();
                 known.call = Some(id);
-                let call = Call { id, request, key, model: plan.model, sent: now, attempt };
+                let client = plan.client;
+                let call = Call { id, request, client, key, model: plan.model, sent: now, attempt };
                 self.policy.sent(&call);
                 self.calls.push(Sent { call, fate: None, gone: false });
                 self.score.calls += 1;
@@ -247,7 +248,8 @@ impl Run<'_> {
             self.watch.missed(&self.google, plan, None, now);
             if let Some(key) = self.watch.who_could(&self.google, plan.model, plan.tokens, now) {
                 self.score.wrongly_refused += 1;
-                let obstacle = self.policy.obstacle(key, plan.model, now);
+                let style = self.watch.style(key);
+                let obstacle = format!("{}; project: {style}", self.policy.obstacle(key, plan.model, now));
                 *self.score.obstacles.entry(obstacle).or_default() += 1;
             }
         }
@@ -354,3 +356,6 @@ impl Run<'_> {
         self.progress(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

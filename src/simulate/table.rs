@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{Comparison, OURS, Score, measure::Back};
+use super::{Comparison, ORACLE, OURS, Score, measure::Back};
 
 /// Lays rows out in columns; the first is to the left, the others to the right.
 fn columns(rows: &[Vec<String>]) -> String {
@@ -31,9 +31,23 @@ fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
+fn of(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
 pub(super) fn table(comparison: &Comparison) -> String {
-    let header =
-        ["policy", "requests", "served", "wrongly refused", "calls", "wasted", "wasted share", "storm 503s"];
+    let header = [
+        "policy",
+        "requests",
+        "served",
+        "wrongly refused",
+        "calls",
+        "wasted",
+        "wasted share",
+        "wasted ÷ oracle's calls",
+        "storm 503s",
+    ];
+    let oracle = comparison.score(ORACLE);
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for (name, score) in &comparison.scores {
         rows.push(vec![
@@ -44,6 +58,7 @@ pub(super) fn table(comparison: &Comparison) -> String {
             score.calls.to_string(),
             score.wasted.to_string(),
             percent(score.wasted_share()),
+            percent(of(score.wasted, oracle.calls)),
             score.storm_errors.to_string(),
         ]);
     }
@@ -70,7 +85,6 @@ pub(super) fn table(comparison: &Comparison) -> String {
 
 /// Why the pool wasted calls and refused requests, the most frequent first.
 fn causes(ours: &Score) -> String {
-    let of = |count: u64, whole: u64| percent(if whole == 0 { 0.0 } else { count as f64 / whole as f64 });
     let mut waste: Vec<_> = ours.waste.iter().collect();
     waste.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let mut rows = vec![
@@ -82,7 +96,7 @@ fn causes(ours: &Score) -> String {
         rows.push(vec![
             cause.refused.to_owned(),
             count.to_string(),
-            of(*count, ours.calls),
+            percent(of(*count, ours.calls)),
             cause.style.to_owned(),
             cause.ground.name().to_owned(),
         ]);
@@ -93,7 +107,7 @@ fn causes(ours: &Score) -> String {
     let mut rows =
         vec![["kept from a project that could serve by", "requests", "of all"].map(str::to_owned).to_vec()];
     for (cause, count) in obstacles {
-        rows.push(vec![cause.clone(), count.to_string(), of(*count, ours.requests)]);
+        rows.push(vec![cause.clone(), count.to_string(), percent(of(*count, ours.requests))]);
     }
     text.push_str(&format!("\nWrongly refused requests of {OURS}, by cause:\n\n{}", columns(&rows)));
     text

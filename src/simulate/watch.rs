@@ -199,15 +199,8 @@ impl<'a> Watch<'a> {
     /// Why a call was wasted.
     pub(super) fn wasted(&mut self, google: &World, call: &Call, refused: &Refused, now: Millis) -> Waste {
         let project = self.plan.keys.get(call.key).map_or(0, |key| key.project);
-        let plan = self.plan.projects.get(project);
         let quota = is_quota(refused.why);
-        let style = match plan.map(|plan| plan.style).filter(|_| quota) {
-            None => "-",
-            Some(QuotaStyle::Detailed) => "detailed",
-            Some(QuotaStyle::Bare) => "bare",
-            Some(QuotaStyle::HelpOnly) => "help only",
-            Some(QuotaStyle::ErrorInfo) => "error info",
-        };
+        let style = if quota { self.style(call.key) } else { "-" };
         let ends = match refused.why {
             "per day" => self.fits_at(google, project, call.model, SMALL),
             "per minute" | "tokens per minute" => Some(now - now.rem_euclid(MINUTE) + MINUTE),
@@ -235,6 +228,18 @@ impl<'a> Watch<'a> {
         Waste { refused: refused.why, style, ground }
     }
 
+    /// How a key's project writes its refusals.
+    pub(super) fn style(&self, key: usize) -> &'static str {
+        let project = self.plan.keys.get(key).and_then(|key| self.plan.projects.get(key.project));
+        match project.map(|project| project.style) {
+            Some(QuotaStyle::Detailed) => "detailed",
+            Some(QuotaStyle::Bare) => "bare",
+            Some(QuotaStyle::HelpOnly) => "help only",
+            Some(QuotaStyle::ErrorInfo) => "error info",
+            None => "-",
+        }
+    }
+
     fn owner(&self, key: usize) -> Owner {
         match self.plan.keys.get(key) {
             Some(known) if known.declared => Owner::Declared(known.project),
@@ -251,7 +256,10 @@ impl<'a> Watch<'a> {
     pub(super) fn told(&mut self, call: &Call, refused: &Refused, now: Millis) {
         let (scope, owner) = (self.scope(call, refused.why), self.owner(call.key));
         if let Some(closing) = self.closings.get_mut(&scope) {
-            closing.told.push((owner, now));
+            // The first word is enough; a pool that asks again and again is told again and again.
+            if !closing.told.iter().any(|(known, _)| *known == owner) {
+                closing.told.push((owner, now));
+            }
         }
         let (project, Some(model), why) = scope else { return };
         if self.plan.projects.get(project).is_some_and(|plan| plan.style.tells_limit()) {
