@@ -7,6 +7,7 @@
 //! on the machine can read.
 
 mod remote;
+mod simulate;
 
 use std::{
     io::{self, IsTerminal, Read, Write},
@@ -20,6 +21,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use self::remote::Remote;
+pub use self::simulate::{SimulateArgs, compare, simulate};
 use crate::{
     admin,
     config::{Config, read::split_keys},
@@ -108,6 +110,18 @@ pub enum Error {
     /// The list makes no sense.
     #[error("the keys must be a JSON array of texts, or separated by lines, spaces or commas")]
     BadList,
+    /// A law of the pool does not hold.
+    #[error("the simulation broke a law: {0}")]
+    Simulation(#[from] crate::simulate::Failed),
+    /// The picture.
+    #[error("cannot write {}", path.display())]
+    Plot {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The terminal.
     #[error("cannot print")]
     Output(#[from] io::Error),

@@ -11,6 +11,7 @@ pub mod clock;
 mod replay;
 pub mod rules;
 mod sync;
+pub mod tape;
 mod writer;
 
 use std::{

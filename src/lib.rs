@@ -20,5 +20,6 @@ pub mod pool;
 pub mod proxy;
 pub mod scheduler;
 pub mod server;
+pub mod simulate;
 pub mod simulated;
 pub mod vault;

@@ -51,6 +51,8 @@ enum Command {
     Serve,
     /// Show a pool at work: a simulated Google, a dozen keys, some traffic; nothing is kept
     Demo,
+    /// Compare ways to choose keys in a simulated day, from a seed; nothing is kept
+    Simulate(commands::SimulateArgs),
     /// Upstream keys, of a running or a stopped pool
     #[command(subcommand)]
     Keys(commands::KeysCommand),
@@ -111,6 +113,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     match command {
         Command::Serve => serve(config).await,
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
+        Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),

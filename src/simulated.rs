@@ -28,6 +28,7 @@ mod ask;
 mod clock;
 mod decide;
 mod demo;
+mod direct;
 mod fault;
 mod interactions;
 mod key;
@@ -53,10 +54,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use answer::{answer_text, count_tokens};
+pub use direct::{Fate, Refused};
 pub use fault::{ErrorForm, Failure, Fault};
 pub use key::{Key, KeyState};
 pub use model::Model;
-pub use project::{DayDelay, Limits, Project, ProjectState, QuotaStyle, Tier, Used};
+pub use project::{DayDelay, DayTurn, Limits, Project, ProjectState, QuotaStyle, Tier, Used};
 pub use seen::{End, Outcome, Seen};
 pub use world::World;
 

@@ -83,9 +83,19 @@ impl World {
         let Some(secret) = credentials.keys.first().filter(|key| !key.is_empty()) else {
             return self.store.owner_of_upload(&head.call).cloned().ok_or_else(refusal::no_credential);
         };
+        self.admit(secret, &method, head.header("referer"))
+    }
+
+    /// Whether a key, and its project, are good for an RPC.
+    pub(super) fn admit(
+        &mut self,
+        secret: &str,
+        method: &str,
+        referrer: Option<&str>,
+    ) -> Result<Caller, Refusal> {
         let Some(key) = self.keys.get_mut(secret) else { return Err(bad(secret)) };
         let Some(project) = self.projects.get(&key.project) else { return Err(bad(secret)) };
-        key.check(secret, project.number, &method, head.header("referer"))?;
+        key.check(secret, project.number, method, referrer)?;
         match project.state {
             ProjectState::Good => {}
             ProjectState::Denied => return Err(refusal::project_denied()),
@@ -93,7 +103,7 @@ impl World {
             ProjectState::BillingDisabled => return Err(refusal::billing_disabled(project.number)),
             ProjectState::CreditsGone(status) => return Err(refusal::credits_gone(status)),
         }
-        Ok(Caller { key: secret.clone(), project: key.project.clone() })
+        Ok(Caller { key: secret.to_owned(), project: key.project.clone() })
     }
 
     /// Reads a request for a model's work; `None` is a call that manages things.
@@ -273,7 +283,7 @@ impl World {
 }
 
 /// The refusal a failure amounts to, if it is one.
-fn refused_by(failure: &Failure) -> Option<Refusal> {
+pub(super) fn refused_by(failure: &Failure) -> Option<Refusal> {
     Some(match failure {
         Failure::Overloaded => refusal::overloaded(),
         Failure::HighDemand => refusal::high_demand(),

@@ -29,6 +29,8 @@ pub struct Project {
     pub quota_style: QuotaStyle,
     /// What a per-day 429 says about when to come back: disputed, so a test can have it each way.
     pub day_delay: DayDelay,
+    /// When a used-up day is really over: as disputed.
+    pub day_turn: DayTurn,
     /// Models this project gets "The caller does not have permission" for.
     pub forbidden_models: BTreeSet<String>,
     used: BTreeMap<String, Used>,
@@ -76,6 +78,18 @@ pub enum QuotaStyle {
     ErrorInfo,
 }
 
+impl QuotaStyle {
+    /// Whether there is a RetryInfo.
+    pub(super) fn tells_delay(self) -> bool {
+        self == Self::Detailed
+    }
+
+    /// Whether the limit's value is told.
+    pub fn tells_limit(self) -> bool {
+        matches!(self, Self::Detailed | Self::ErrorInfo)
+    }
+}
+
 /// The `retryDelay` of a per-day 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DayDelay {
@@ -86,6 +100,16 @@ pub enum DayDelay {
     Truthful,
     /// No RetryInfo.
     Absent,
+}
+
+/// When requests of a used-up day are served again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DayTurn {
+    /// At midnight Pacific, as documented; a short delay in the 429 is then not to be believed.
+    #[default]
+    Midnight,
+    /// 8 to 36 seconds after the last request that fitted: the count begins anew, and a short delay is true.
+    Delay,
 }
 
 /// What a project may do with one model. `None` is unlimited; 0 is a model its tier does not offer.
@@ -125,6 +149,19 @@ impl Limits {
         Self { requests_per_day: Some(requests), ..self }
     }
 
+    /// The windows that a call does not fit into, each with its limit.
+    fn full(&self, used: &Used, tokens: u64) -> Vec<(Window, u64)> {
+        let over = |limit: Option<u64>, used: u64, more: u64| {
+            limit.filter(|limit| used.saturating_add(more) > *limit)
+        };
+        let full = [
+            (Window::Day, over(self.requests_per_day, used.day_requests, 1)),
+            (Window::Minute, over(self.requests_per_minute, used.minute_requests, 1)),
+            (Window::Tokens, over(self.tokens_per_minute, used.minute_tokens, tokens)),
+        ];
+        full.into_iter().filter_map(|(window, limit)| Some((window, limit?))).collect()
+    }
+
     fn is_zero(&self) -> bool {
         self.requests_per_minute == Some(0) || self.requests_per_day == Some(0)
     }
@@ -142,6 +179,8 @@ pub struct Used {
     minute: i64,
     /// Start of the day counted; `None` until there is a clock, so that a day can be used up beforehand.
     day: Option<i64>,
+    /// When a used-up day begins anew, under [`DayTurn::Delay`].
+    back: Option<i64>,
 }
 
 impl Used {
@@ -151,7 +190,10 @@ impl Used {
             (self.minute, self.minute_requests, self.minute_tokens) = (minute, 0, 0);
         }
         if *self.day.get_or_insert(day.start) != day.start {
-            (self.day, self.day_requests) = (Some(day.start), 0);
+            (self.day, self.day_requests, self.back) = (Some(day.start), 0, None);
+        }
+        if self.back.take_if(|back| now >= *back).is_some() {
+            self.day_requests = 0;
         }
     }
 }
@@ -166,6 +208,7 @@ impl Project {
             tier: Tier::Free,
             quota_style: QuotaStyle::Detailed,
             day_delay: DayDelay::Short,
+            day_turn: DayTurn::Midnight,
             forbidden_models: BTreeSet::new(),
             used: BTreeMap::new(),
         }
@@ -208,42 +251,43 @@ impl Project {
         day: &Range<i64>,
         n: u64,
     ) -> Result<(), Refusal> {
+        match self.take(model, tokens, now, day, n) {
+            Ok(()) => Ok(()),
+            Err(full) => Err(self.exhausted(model, &full)),
+        }
+    }
+
+    /// Charges a call, or says what is full, without writing it down.
+    pub(super) fn take(
+        &mut self,
+        model: &str,
+        tokens: u64,
+        now: i64,
+        day: &Range<i64>,
+        n: u64,
+    ) -> Result<(), Exhausted> {
         let limits = self.limits_of(model);
         let mut used = self.used(model, now, day);
-        let over = |limit: Option<u64>, used: u64, more: u64| match limit {
-            Some(limit) if used.saturating_add(more) > limit => Some(limit),
-            _ => None,
-        };
-        let full = [
-            (Window::Day, over(limits.requests_per_day, used.day_requests, 1)),
-            (Window::Minute, over(limits.requests_per_minute, used.minute_requests, 1)),
-            (Window::Tokens, over(limits.tokens_per_minute, used.minute_tokens, tokens)),
-        ];
-        let full: Vec<(Window, u64)> =
-            full.into_iter().filter_map(|(window, limit)| Some((window, limit?))).collect();
+        let full = limits.full(&used, tokens);
         if full.is_empty() {
             used.minute_requests += 1;
             used.minute_tokens += tokens;
             used.day_requests += 1;
         }
+        let short = 8_000 + i64::try_from(mix(n) % 28_000).unwrap_or_default();
+        let day_is_full = limits.requests_per_day.is_some_and(|limit| used.day_requests >= limit);
+        if self.day_turn == DayTurn::Delay && day_is_full && used.back.is_none() {
+            used.back = Some(now + short);
+        }
         // Also after a refusal: a day used up beforehand is the day of the first call.
-        self.used.insert(model.to_owned(), used);
+        match self.used.get_mut(model) {
+            Some(known) => *known = used,
+            None => drop(self.used.insert(model.to_owned(), used)),
+        }
         if full.is_empty() {
             return Ok(());
         }
-        let until_minute = MINUTE - now.rem_euclid(MINUTE);
-        Err(self.exhausted(model, &full, limits.is_zero(), until_minute, day.end - now, n))
-    }
-
-    fn exhausted(
-        &self,
-        model: &str,
-        full: &[(Window, u64)],
-        zero: bool,
-        until_minute: i64,
-        until_day: i64,
-        n: u64,
-    ) -> Refusal {
+        let zero = limits.is_zero();
         let daily = full.iter().any(|(window, _)| *window == Window::Day);
         let why = match full.first() {
             _ if zero => "limit 0",
@@ -251,19 +295,38 @@ impl Project {
             Some((Window::Minute, _)) => "per minute",
             _ => "tokens per minute",
         };
-        let short = || 8_000 + i64::try_from(mix(n) % 28_000).unwrap_or_default();
         let delay = match self.day_delay {
-            _ if zero => Some(short()),
-            _ if !daily => Some(until_minute),
-            DayDelay::Short => Some(short()),
-            DayDelay::Truthful => Some(until_day),
+            _ if zero => Some(short),
+            _ if !daily => Some(MINUTE - now.rem_euclid(MINUTE)),
             DayDelay::Absent => None,
+            DayDelay::Truthful => Some(used.back.unwrap_or(day.end) - now),
+            DayDelay::Short => Some(used.back.map_or(short, |back| back - now)),
         };
+        Err(Exhausted { full, zero, why, delay })
+    }
+
+    /// When a call with `tokens` input tokens would next be charged, nothing else happening: `now`, where it
+    /// fits already; `None`, where it never does.
+    pub(super) fn fits_at(&self, model: &str, tokens: u64, now: i64, day: &Range<i64>) -> Option<i64> {
+        let limits = self.limits_of(model);
+        let used = self.used(model, now, day);
+        let never = limits.is_zero() || limits.tokens_per_minute.is_some_and(|limit| tokens > limit);
+        let turns = limits.full(&used, tokens).into_iter().map(|(window, _)| match window {
+            Window::Day => used.back.unwrap_or(day.end),
+            Window::Minute | Window::Tokens => now - now.rem_euclid(MINUTE) + MINUTE,
+        });
+        let fits = turns.max().unwrap_or(now);
+        (!never).then_some(fits)
+    }
+
+    /// Writes down what is full, in the project's style.
+    pub(super) fn exhausted(&self, model: &str, exhausted: &Exhausted) -> Refusal {
+        let Exhausted { full, zero, why, delay } = exhausted;
         match self.quota_style {
             QuotaStyle::Bare => bare_exhausted(why),
             QuotaStyle::HelpOnly => bare_exhausted(why).with([help()]),
             QuotaStyle::ErrorInfo => bare_exhausted(why).with([self.rate_limit_info(full), help()]),
-            QuotaStyle::Detailed => self.detailed(model, full, zero, why, delay),
+            QuotaStyle::Detailed => self.detailed(model, full, *zero, why, *delay),
         }
     }
 
@@ -333,6 +396,17 @@ impl Project {
             },
         })
     }
+}
+
+/// Why a call did not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exhausted {
+    full: Vec<(Window, u64)>,
+    zero: bool,
+    /// For [`super::Outcome::Refused`].
+    pub(super) why: &'static str,
+    /// What RetryInfo says, in milliseconds, where the style has one.
+    pub(super) delay: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -419,6 +493,25 @@ mod tests {
         let refusal = project.charge("m", 1, 1_000, &DAY, 0).unwrap_err();
         assert_eq!(body(&refusal)["error"]["details"].as_array().unwrap().len(), 2);
         assert!(project.charge("m", 1, DAY.end, &(DAY.end..DAY.end * 2), 1).is_ok());
+    }
+
+    #[test]
+    fn a_used_up_day_may_be_back_after_the_delay_it_reports() {
+        let mut project = Project::new("p");
+        project.day_turn = DayTurn::Delay;
+        project.limit("m", Limits::none().per_day(2));
+        assert!(project.charge("m", 1, 1_000, &DAY, 0).is_ok());
+        assert_eq!(project.fits_at("m", 1, 1_000, &DAY), Some(1_000));
+        assert!(project.charge("m", 1, 1_000, &DAY, 1).is_ok());
+        let back = project.fits_at("m", 1, 1_000, &DAY).unwrap();
+        assert!((9_000..37_000).contains(&back), "{back}");
+        let full = project.take("m", 1, 5_000, &DAY, 2).unwrap_err();
+        assert_eq!((full.why, full.delay), ("per day", Some(back - 5_000)));
+        assert!(project.charge("m", 1, back - 1, &DAY, 3).is_err());
+        assert!(project.charge("m", 1, back, &DAY, 4).is_ok());
+        project.day_turn = DayTurn::Midnight;
+        project.out_for_today("n", 9);
+        assert_eq!(project.fits_at("n", 1, 5_000, &DAY), Some(DAY.end));
     }
 
     #[test]

@@ -184,10 +184,13 @@ impl World {
 
     /// The Pacific day that holds `now`.
     pub(super) fn today(&mut self, now: i64) -> Range<i64> {
-        if !self.today.contains(&now) {
-            self.today = pacific_day(now);
-        }
+        self.today = self.day_of(now);
         self.today.clone()
+    }
+
+    /// The same, without keeping it for next time.
+    pub(super) fn day_of(&self, now: i64) -> Range<i64> {
+        if self.today.contains(&now) { self.today.clone() } else { pacific_day(now) }
     }
 
     /// Records a call whose head has arrived, and returns its number.

@@ -16,6 +16,7 @@ mod keys_command;
 mod proxying;
 mod scenario;
 mod secrecy;
+mod simulation;
 mod stopping;
 mod streams;
 mod support;
