@@ -6,6 +6,8 @@
 //! check or an operator opens it). Its invariant: a gate's time comes from the
 //! event that closed it and is never computed here.
 
+mod update;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,11 @@ use crate::{
     event::{Actor, Attempted, Event, GateClosed, KeyAdded, Recorded, Scope, Verdict, Window},
     id::{Fingerprint, KeyId, Millis, Seq},
 };
+
+/// The share of a key of which nobody said another.
+pub const WEIGHT: u16 = 1;
+/// The tier of a key of which nobody said another: there is room before it and after it.
+pub const PRIORITY: u8 = 100;
 
 /// Gates kept per project or key; more of them push out the one that opens first.
 const GATES_KEPT: usize = 512;
@@ -63,6 +70,18 @@ pub struct Key {
     pub project: String,
     /// Whether an operator named the project.
     pub declared: bool,
+    /// What people want to remember of it.
+    pub note: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Its share of the requests, beside others of its priority.
+    pub weight: u16,
+    /// Its tier: lower ones are used first.
+    pub priority: u8,
+    /// Models it may be used for, as [`crate::pattern`] reads them; empty: all.
+    pub models: Vec<String>,
+    /// Its own outbound proxy, without credentials, or `direct`; none: the pool's way.
+    pub proxy: Option<String>,
     /// Whether operators want it used.
     pub enabled: bool,
     /// When it joined.
@@ -236,6 +255,7 @@ impl Keys {
     pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::KeyAdded(event) => self.add(event, recorded.at),
+            Event::KeyUpdated(event) => self.update(event),
             Event::KeyDisabled(event) => self.with(event.key, |key| key.enabled = false),
             Event::KeyEnabled(event) => self.with(event.key, |key| key.enabled = true),
             Event::KeyReset(event) => self.reset(event.key),
@@ -259,7 +279,7 @@ impl Keys {
         if let Some(other) = self.by_fingerprint(&event.fingerprint) {
             self.remove(other);
         }
-        let project = event.project.clone().unwrap_or_else(|| format!("key-{}", event.key));
+        let project = event.project.clone().unwrap_or_else(|| own_project(event.key));
         self.projects.entry(project.clone()).or_default().keys.insert(event.key);
         self.fingerprints.insert(event.fingerprint, event.key);
         self.removed.remove(&event.fingerprint);
@@ -271,6 +291,12 @@ impl Keys {
             fingerprint: event.fingerprint,
             project,
             declared: event.project.is_some(),
+            note: String::new(),
+            tags: Vec::new(),
+            weight: WEIGHT,
+            priority: PRIORITY,
+            models: Vec::new(),
+            proxy: None,
             enabled: true,
             proven: false,
             added: at,
@@ -289,11 +315,15 @@ impl Keys {
         if self.removed.len() > REMOVED_KEPT {
             self.removed.pop_first();
         }
-        if let Some(project) = self.projects.get_mut(&key.project) {
-            project.keys.remove(&id);
-            if project.keys.is_empty() {
-                self.projects.remove(&key.project);
-            }
+        self.leave(id, &key.project);
+    }
+
+    /// Takes a key off its project's list; a project without keys is none.
+    fn leave(&mut self, id: KeyId, name: &str) {
+        let Some(project) = self.projects.get_mut(name) else { return };
+        project.keys.remove(&id);
+        if project.keys.is_empty() {
+            self.projects.remove(name);
         }
     }
 
@@ -385,6 +415,11 @@ impl Keys {
             }
         }
     }
+}
+
+/// The project of a key of which nobody said another.
+fn own_project(key: KeyId) -> String {
+    format!("key-{key}")
 }
 
 /// When the last of some gates opens; none: not by itself.

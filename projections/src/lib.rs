@@ -9,6 +9,7 @@ pub mod access;
 pub mod event;
 pub mod id;
 pub mod keys;
+pub mod pattern;
 pub mod requests;
 pub mod usage;
 

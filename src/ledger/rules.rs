@@ -3,6 +3,8 @@
 //! Pure: the state and a wish in, events or a refusal out. Every time that a
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
+mod update;
+
 use projections::{
     Digest, Event, Fingerprint, KeyId, Millis, State,
     event::{
@@ -12,6 +14,7 @@ use projections::{
     keys::Gate,
 };
 
+pub use self::update::{NewProxy, Wishes, add_keys_as, update_keys};
 use super::clock::next_quota_day;
 use crate::{
     gemini::classify::{Blame, Hold},
@@ -44,6 +47,14 @@ pub enum Refused {
     /// There is no such key.
     #[error("there is no key {0}")]
     NoSuchKey(KeyId),
+    /// Something said of a key is outside its limits.
+    #[error("`{name}` {wants}")]
+    BadValue {
+        /// What.
+        name: &'static str,
+        /// What it wants instead.
+        wants: String,
+    },
 }
 
 /// A key to add; its secret is already sealed.
@@ -123,7 +134,7 @@ pub fn change_keys(
     keys: &[KeyId],
     change: KeyChange,
     actor: &Actor,
-    secret_name: impl Fn(&Fingerprint) -> String,
+    secret_names: impl Fn(&Fingerprint) -> [String; 2],
 ) -> Result<Decision<()>, Refused> {
     let mut decision = Decision { events: Vec::new(), secrets: Vec::new(), answer: () };
     let mut done = std::collections::BTreeSet::new();
@@ -141,7 +152,10 @@ pub fn change_keys(
             KeyChange::Reset => decision.events.push(KeyReset { key, actor }.into()),
             KeyChange::Remove => {
                 decision.events.push(KeyRemoved { key, actor }.into());
-                decision.secrets.push(SecretChange { name: secret_name(&known.fingerprint), sealed: None });
+                let names = secret_names(&known.fingerprint).into_iter();
+                // Every key has a secret; the other one is its proxy's.
+                let there = names.take(1 + usize::from(known.proxy.is_some()));
+                decision.secrets.extend(there.map(|name| SecretChange { name, sealed: None }));
             }
         }
     }
