@@ -431,6 +431,47 @@ mod tests {
         assert!(!format!("{:?}", reopened.upstream_key(&fingerprint).unwrap().route()).contains("s3cret"));
     }
 
+    /// The secrets are stored with the events, so this takes a damaged or a doctored store.
+    #[test]
+    fn a_key_whose_own_way_is_lost_goes_no_other() {
+        use projections::event::{Actor, Change, KeyAdded, KeyUpdated};
+        let vault = vault();
+        let fingerprint = vault.fingerprint(&UpstreamKey::new("AIzaSy-secret").unwrap());
+        let mut state = State::default();
+        let added = KeyAdded {
+            key: KeyId(1),
+            label: String::new(),
+            tail: String::new(),
+            fingerprint,
+            project: None,
+            actor: Actor::Cli,
+        };
+        let updated = KeyUpdated {
+            key: KeyId(1),
+            actor: Actor::Cli,
+            label: None,
+            note: None,
+            tags: None,
+            project: None,
+            weight: None,
+            priority: None,
+            models: None,
+            proxy: Some(Change::To("http://proxy:80".to_owned())),
+        };
+        let events: [Event; 2] = [added.into(), updated.into()];
+        for (seq, event) in (1..).zip(events) {
+            state.apply(&Recorded { seq, at: 0, event });
+        }
+        vault.open.write().insert(fingerprint, UpstreamKey::new("AIzaSy-secret").unwrap());
+        vault.rebuild(&state);
+        assert!(vault.upstream_key(&fingerprint).is_none());
+        let mut key = UpstreamKey::new("AIzaSy-secret").unwrap();
+        key.route = Route::parse("http://ann:s3cret@proxy:80").unwrap();
+        vault.open.write().insert(fingerprint, key);
+        vault.rebuild(&state);
+        assert!(vault.upstream_key(&fingerprint).is_some());
+    }
+
     #[test]
     fn nothing_prints_a_key() {
         let key = UpstreamKey::new("AIzaSy-secret").unwrap();
