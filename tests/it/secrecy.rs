@@ -15,12 +15,12 @@ const FOREIGN: &str = "AIzaForeign-0123456789-presented-by-mistake";
 const MASTER_KEY: &str = "master-key-for-this-test-0123";
 const SECRET_KEY: &str = "secret-key-for-this-test-0123";
 
-/// The user names and passwords of outbound proxies: the pool's, a key's own, and one that is wrong.
+/// The user names and passwords of outbound proxies: the pool's, a key's own, and one that is wrong. Letters and
+/// digits alone, for they look the same escaped.
 const PROXIES: [&str; 3] =
-    ["ann:pools-proxy-password-0123", "bob:own-proxy-password-0123", "eve:wrong-proxy-password-0123"];
+    ["ann:PoolsProxyPassword0123", "bob:OwnProxyPassword0123", "eve:WrongProxyPassword0123"];
 /// The pool's and the wrong one as HTTP sends them.
-const PACKED: [&str; 2] =
-    ["YW5uOnBvb2xzLXByb3h5LXBhc3N3b3JkLTAxMjM=", "ZXZlOndyb25nLXByb3h5LXBhc3N3b3JkLTAxMjM="];
+const PACKED: [&str; 2] = ["YW5uOlBvb2xzUHJveHlQYXNzd29yZDAxMjM=", "ZXZlOldyb25nUHJveHlQYXNzd29yZDAxMjM="];
 
 fn key(name: &str) -> String {
     format!("AIzaSecret-{name}-{:->20}", "x")
