@@ -7,24 +7,29 @@
 //! on the machine can read.
 
 mod remote;
+mod said;
 mod simulate;
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
-    path::{Path, PathBuf},
+    io::{self, Write},
+    path::PathBuf,
     sync::Arc,
 };
 
 use clap::{Args, Subcommand};
 use http::Method;
+use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use self::remote::Remote;
 pub use self::simulate::{SimulateArgs, compare, simulate};
+use self::{
+    remote::Remote,
+    said::{Said, read_keys},
+};
 use crate::{
     admin,
-    config::{Config, read::split_keys},
+    config::Config,
     journal,
     ledger::clock::Clock,
     pool::{self, Pool},
@@ -37,13 +42,26 @@ const PAGE: u64 = 1_000;
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Add keys, read from standard input or a file: one a line, or separated by commas, or a JSON array
+    ///
+    /// An entry of the array is a text, or an object with `key` and what is said of this key alone, such as
+    /// {"key": "…", "project": "my-project", "weight": 2, "models": ["gemini-2.5-*"], "proxy":
+    /// "socks5://user:password@host:1080"}; that wins over what the arguments say of all.
     Add {
         /// Read them from this file
         #[arg(long)]
         file: Option<PathBuf>,
-        /// The Google project that all of them belong to
-        #[arg(long)]
-        project: Option<String>,
+        /// What is said of them.
+        #[command(flatten)]
+        said: Box<Said>,
+    },
+    /// Say something of keys: of all of them, or of none
+    Set {
+        /// Which.
+        #[command(flatten)]
+        ids: Ids,
+        /// What is said of them.
+        #[command(flatten)]
+        said: Box<Said>,
     },
     /// List keys, without their secrets
     List {
@@ -108,7 +126,7 @@ pub enum Error {
     #[error("none of these can be a key: a key holds visible ASCII characters only, up to 512 of them")]
     AllInvalid,
     /// The list makes no sense.
-    #[error("the keys must be a JSON array of texts, or separated by lines, spaces or commas")]
+    #[error("the keys must be a JSON array, or separated by lines, spaces or commas")]
     BadList,
     /// A law of the pool does not hold.
     #[error("the simulation broke a law: {0}")]
@@ -122,6 +140,24 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Something in it is no key.
+    #[error(
+        "entry {place} of the JSON array is no key: write a text, or an object with `key` and what else is said of it; \
+         see /api/openapi.json, KeyEntry"
+    )]
+    BadEntry {
+        /// Which, from 1 on.
+        place: usize,
+    },
+    /// The file that was to have a proxy's address.
+    #[error("cannot read the file with the proxy's address")]
+    ProxyFile(#[source] io::Error),
+    /// A secret in an argument.
+    #[error(
+        "others on this machine can read arguments: write the proxy's address with its user name and password into a \
+         file, and say --proxy-file FILE"
+    )]
+    ProxyCredentials,
     /// The terminal.
     #[error("cannot print")]
     Output(#[from] io::Error),
@@ -181,21 +217,25 @@ impl Target {
 /// [`Error`].
 pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
     // What is wrong with the input is told before anything is opened.
-    let given = match &command {
-        KeysCommand::Add { file, .. } => read_keys(file.as_deref())?,
-        _ => Vec::new(),
+    let said = match &command {
+        KeysCommand::Add { file, said } => {
+            let mut body = said.body()?;
+            body.insert("keys".to_owned(), read_keys(file.as_deref())?.into());
+            body
+        }
+        KeysCommand::Set { said, .. } => said.body()?,
+        _ => Map::new(),
     };
     let target = Target::open(config).await?;
-    let done = on_keys(command, given, &target).await;
+    let done = on_keys(command, said, &target).await;
     target.close().await;
     done
 }
 
-async fn on_keys(command: KeysCommand, given: Vec<String>, target: &Target) -> Result<(), Error> {
+async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target) -> Result<(), Error> {
     match command {
-        KeysCommand::Add { project, .. } => {
-            let body = json!({"keys": given, "project": project});
-            let answer = target.call(Method::POST, "/keys/bulk_add", Some(body)).await?;
+        KeysCommand::Add { .. } => {
+            let answer = target.call(Method::POST, "/keys/bulk_add", Some(said.into())).await?;
             let results = answer.get("results").and_then(Value::as_array).cloned().unwrap_or_default();
             let count =
                 |word| results.iter().filter(|result| result.get("result") == Some(&json!(word))).count();
@@ -206,6 +246,10 @@ async fn on_keys(command: KeysCommand, given: Vec<String>, target: &Target) -> R
                 count("invalid")
             ))?;
             if count("invalid") == results.len() { Err(Error::AllInvalid) } else { Ok(()) }
+        }
+        KeysCommand::Set { ids: Ids { ids }, .. } => {
+            target.call(Method::POST, "/keys/bulk_update", Some(json!({"ids": ids, "set": said}))).await?;
+            say(&format!("{} changed", ids.len()))
         }
         KeysCommand::List { json } => {
             let answer = target.call(Method::GET, "/keys", None).await?;
@@ -289,20 +333,6 @@ fn say(text: &str) -> Result<(), Error> {
     }
 }
 
-fn read_keys(file: Option<&Path>) -> Result<Vec<String>, Error> {
-    let text = match file {
-        Some(path) => std::fs::read_to_string(path),
-        None if io::stdin().is_terminal() => return Err(Error::NoKeys),
-        None => {
-            let mut text = String::new();
-            io::stdin().read_to_string(&mut text).map(|_| text)
-        }
-    }
-    .map_err(Error::Input)?;
-    let keys = split_keys(&text).ok_or(Error::BadList)?;
-    if keys.is_empty() { Err(Error::NoKeys) } else { Ok(keys) }
-}
-
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
@@ -317,7 +347,9 @@ fn table(answer: &Value) -> String {
     if keys.is_empty() {
         return "No keys yet. Add some: gemini-pool keys add < keys.txt".to_owned();
     }
-    let mut rows = vec![["ID", "STATE", "KEY", "PROJECT", "LABEL", "CLOSED FOR"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["ID", "STATE", "KEY", "PROJECT", "LABEL", "SAID OF IT", "CLOSED FOR"].map(str::to_owned).to_vec(),
+    ];
     for key in &keys {
         let gates = key.get("gates").and_then(Value::as_array).cloned().unwrap_or_default();
         let gates = gates.iter().map(|gate| {
@@ -331,6 +363,7 @@ fn table(answer: &Value) -> String {
             format!("…{}", text(key, "tail")),
             text(key, "project").to_owned(),
             text(key, "label").to_owned(),
+            said_of(key),
             gates.collect::<Vec<_>>().join("; "),
         ]);
     }
@@ -348,6 +381,23 @@ fn table(answer: &Value) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What is not as it is where nobody said anything.
+fn said_of(key: &Value) -> String {
+    let numbers = [("weight", u64::from(WEIGHT)), ("priority", u64::from(PRIORITY))];
+    let numbers = numbers.into_iter().filter(|(name, usual)| number(key, name) != *usual);
+    let mut said: Vec<String> = numbers.map(|(name, _)| format!("{name} {}", number(key, name))).collect();
+    for name in ["models", "tags"] {
+        let words = key.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let words = words.collect::<Vec<_>>().join(" ");
+        said.extend((!words.is_empty()).then(|| format!("{name} {words}")));
+    }
+    for name in ["proxy", "note"] {
+        let word = text(key, name).replace('\n', " ");
+        said.extend((!word.is_empty()).then(|| format!("{name} {word}")));
+    }
+    said.join(", ")
 }
 
 fn line(event: &Value) -> String {

@@ -19,6 +19,7 @@ pub use self::{
     catalogue::{SETTINGS, Setting},
     read::{Sources, parse},
 };
+use crate::gemini::route::Proxy;
 
 /// Where the log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// GEMINI_BASE_URL, without a slash at its end
     pub gemini_base_url: String,
+    /// OUTBOUND_PROXY
+    pub outbound_proxy: Option<Proxy>,
     /// MAX_FAILURES_PER_KEY
     pub max_failures_per_key: u32,
     /// MAX_ATTEMPTS

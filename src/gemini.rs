@@ -7,8 +7,10 @@
 
 pub mod body;
 pub mod classify;
+mod egress;
 pub mod headers;
 mod json;
+pub mod route;
 pub mod scrub;
 pub mod stream;
 pub mod target;
@@ -19,27 +21,20 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy;
 use projections::event::Verdict;
 
+use self::{
+    egress::{Egress, ProxyFailed},
+    route::Proxy,
+};
 use crate::vault::UpstreamKey;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Google closes idle connections after minutes; we do before.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle connections kept; more of them are opened when needed and closed after.
-const IDLE_CONNECTIONS: usize = 512;
 
 /// Pieces of a body below this size, in bytes, are copied together.
 const SMALL: usize = 4 << 10;
@@ -148,21 +143,43 @@ pub struct Call<'a> {
 pub enum CallError {
     /// Google could not be reached: nothing was sent.
     #[error("no connection to Google")]
-    Connect(#[source] hyper_util::client::legacy::Error),
+    Connect(#[source] legacy::Error),
+    /// The outbound proxy gave no connection: nothing was sent.
+    #[error("{said}")]
+    Proxy {
+        /// What was wrong with it; without its address, for apps are told too.
+        said: String,
+        /// All of it.
+        #[source]
+        source: legacy::Error,
+    },
     /// The connection broke before an answer came.
     #[error("the connection to Google broke before an answer came")]
-    Lost(#[source] hyper_util::client::legacy::Error),
+    Lost(#[source] legacy::Error),
     /// The address cannot be called.
     #[error("the request has no valid address")]
     Address(#[source] http::Error),
 }
 
 impl CallError {
+    fn of(error: legacy::Error) -> Self {
+        if !error.is_connect() {
+            return Self::Lost(error);
+        }
+        let first = std::error::Error::source(&error);
+        let proxy = std::iter::successors(first, |error| error.source())
+            .find_map(|error| error.downcast_ref::<ProxyFailed>());
+        match proxy.map(ToString::to_string) {
+            Some(said) => Self::Proxy { said, source: error },
+            None => Self::Connect(error),
+        }
+    }
+
     /// What the attempt came to.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Connect(_) => Verdict::ConnectFailed,
+            Self::Connect(_) | Self::Proxy { .. } => Verdict::ConnectFailed,
             Self::Lost(_) => Verdict::ConnectionLost,
             Self::Address(_) => Verdict::PoolFault,
         }
@@ -177,7 +194,7 @@ pub struct BadBase(#[source] http::uri::InvalidUri);
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Gemini {
-    client: Client<HttpsConnector<HttpConnector>, Sending>,
+    egress: Egress,
     base: String,
 }
 
@@ -188,23 +205,16 @@ impl Gemini {
     /// [`BadBase`].
     pub fn new(base: &str) -> Result<Self, BadBase> {
         base.parse::<Uri>().map_err(BadBase)?;
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_keepalive(Some(IDLE_TIMEOUT));
-        // HTTP/1.1 by choice: one HTTP/2 connection would hold all streams to its limit.
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(connector);
-        Ok(Self { client, base: base.to_owned() })
+        Ok(Self { egress: Egress::new(), base: base.to_owned() })
+    }
+
+    /// Everything goes through this proxy, where there is one, but for keys that have a way of their own.
+    #[must_use]
+    pub fn through(self, proxy: Option<Proxy>) -> Self {
+        match proxy {
+            Some(proxy) => Self { egress: self.egress.through(proxy), ..self },
+            None => self,
+        }
     }
 
     /// The API's address, without a slash at its end.
@@ -234,8 +244,6 @@ impl Gemini {
             // hyper leaves it out where nothing follows, and Google's front end wants it.
             sent.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        self.client.request(request).await.map_err(|error| {
-            if error.is_connect() { CallError::Connect(error) } else { CallError::Lost(error) }
-        })
+        self.egress.send(key.route(), request).await.map_err(CallError::of)
     }
 }

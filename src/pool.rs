@@ -3,6 +3,8 @@
 //! What an operator can do to the pool is done here, once, whether it comes over
 //! the admin API or from the command line of a stopped pool.
 
+mod keys;
+
 use std::{
     fs::OpenOptions,
     io::{Read as _, Write as _},
@@ -11,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use projections::{Fingerprint, KeyId, event::Actor};
+use projections::{KeyId, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -21,11 +23,13 @@ use crate::{
     ledger::{
         CommitError, Ledger, OpenError, View,
         clock::Clock,
-        rules::{self, Added, Decision, KeyChange, NewClient, NewKey},
+        rules::{self, Decision, KeyChange, NewClient},
     },
     scheduler::Scheduler,
-    vault::{self, UpstreamKey, Vault, secret_name},
+    vault::{self, Vault, secret_names},
 };
+
+pub use self::keys::{GivenKey, GivenResult, Wanted};
 
 /// Where the command line finds a running server, in DATA_DIR.
 pub(crate) const ADDRESS_FILE: &str = "server.address";
@@ -77,26 +81,6 @@ pub struct Pool {
     pub clock: Clock,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
-}
-
-/// A key as an operator gives it.
-#[derive(Debug)]
-pub struct GivenKey {
-    /// The secret.
-    pub secret: SecretString,
-    /// What to call it; empty: its number.
-    pub label: String,
-    /// Its Google project, where known.
-    pub project: Option<String>,
-}
-
-/// What became of one given key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GivenResult {
-    /// See [`Added`].
-    Taken(Added),
-    /// It cannot be a key.
-    NotAKey,
 }
 
 impl Pool {
@@ -154,11 +138,10 @@ impl Pool {
     /// # Errors
     /// [`Error::Commit`], [`Error::Vault`].
     pub async fn import_environment(&self, config: &Config) -> Result<(), Error> {
-        let given = config.gemini_api_keys.iter().map(|secret| GivenKey {
-            secret: secret.clone(),
-            label: String::new(),
-            project: None,
-        });
+        let given = config
+            .gemini_api_keys
+            .iter()
+            .map(|secret| GivenKey { secret: secret.clone(), wanted: Wanted::default() });
         self.add_keys(given.collect(), Actor::Env).await?;
         let clients: Vec<NewClient> = config
             .allowed_api_keys
@@ -168,33 +151,6 @@ impl Pool {
             .collect();
         self.ledger.commit(move |state| rules::sync_env_clients(state, clients)).await?;
         Ok(())
-    }
-
-    /// Adds keys; tells what became of each, in order.
-    ///
-    /// # Errors
-    /// [`Error::Commit`]: none was added. [`Error::Vault`].
-    pub async fn add_keys(&self, given: Vec<GivenKey>, actor: Actor) -> Result<Vec<GivenResult>, Error> {
-        let mut results = Vec::with_capacity(given.len());
-        let mut new = Vec::new();
-        for GivenKey { secret, label, project } in given {
-            let Ok(key) = UpstreamKey::new(secret.expose_secret()) else {
-                results.push(Some(GivenResult::NotAKey));
-                continue;
-            };
-            let tail = key.tail();
-            let (fingerprint, secret) = self.vault.admit(key)?;
-            new.push(NewKey { fingerprint, tail, label, project, secret });
-            results.push(None);
-        }
-        let fingerprints: Vec<Fingerprint> = new.iter().map(|new| new.fingerprint).collect();
-        let added = self.ledger.commit(move |state| rules::add_keys(state, new, &actor)).await;
-        self.vault.dismiss(&fingerprints);
-        let mut added = added?.into_iter();
-        Ok(results
-            .into_iter()
-            .filter_map(|result| result.or_else(|| added.next().map(GivenResult::Taken)))
-            .collect())
     }
 
     /// Changes keys: all of them, or none.
@@ -207,8 +163,7 @@ impl Pool {
         change: KeyChange,
         actor: Actor,
     ) -> Result<(), CommitError> {
-        let name = |fingerprint: &Fingerprint| secret_name(fingerprint);
-        self.ledger.commit(move |state| rules::change_keys(state, &keys, change, &actor, name)).await
+        self.ledger.commit(move |state| rules::change_keys(state, &keys, change, &actor, secret_names)).await
     }
 
     /// Writes everything to the disk and lets go of the log.

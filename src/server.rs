@@ -78,7 +78,7 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let gemini = Gemini::new(&config.gemini_base_url)?;
+        let gemini = Gemini::new(&config.gemini_base_url)?.through(config.outbound_proxy.clone());
         let pool = Pool::open(&config, Clock::system()).await?;
         pool.import_environment(&config).await?;
         Ok(Self { pool, gemini, config })

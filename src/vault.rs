@@ -15,11 +15,15 @@ use chacha20poly1305::{
 };
 use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
-use projections::{Digest, Event, Fingerprint, Recorded, State};
+use projections::{Digest, Event, Fingerprint, KeyId, Recorded, State};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use zeroize::Zeroizing;
 
-use crate::{gemini::scrub::Forms, journal::SecretChange, ledger::View};
+use crate::{
+    gemini::{route::Route, scrub::Forms},
+    journal::SecretChange,
+    ledger::View,
+};
 
 const VERSION: u8 = 1;
 const NONCE: usize = 24;
@@ -50,14 +54,21 @@ pub enum Error {
     /// It cannot stand in an HTTP header.
     #[error("a key may hold visible ASCII characters only, up to 512 of them")]
     NotAKey,
+    /// A newer program sealed it, perhaps.
+    #[error("the sealed secret `{name}` is no outbound proxy that this program knows")]
+    NotAProxy {
+        /// Which one.
+        name: String,
+    },
 }
 
-/// An upstream key, opened.
+/// An upstream key, opened, with its way to Google.
 #[derive(Clone)]
 pub struct UpstreamKey {
     header: HeaderValue,
     bytes: Arc<Zeroizing<Vec<u8>>>,
     forms: Forms,
+    route: Route,
 }
 
 impl UpstreamKey {
@@ -70,7 +81,13 @@ impl UpstreamKey {
         let mut header = HeaderValue::from_str(secret).ok().filter(|_| fits).ok_or(Error::NotAKey)?;
         header.set_sensitive(true);
         let bytes = Arc::new(Zeroizing::new(secret.as_bytes().to_vec()));
-        Ok(Self { header, forms: Forms::new(&bytes), bytes })
+        Ok(Self { header, forms: Forms::new(&bytes), bytes, route: Route::Pool })
+    }
+
+    /// The way its calls go.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        &self.route
     }
 
     /// For `x-goog-api-key`.
@@ -119,6 +136,8 @@ pub struct Vault {
     open: RwLock<HashMap<Fingerprint, UpstreamKey>>,
     /// Keys whose `KeyAdded` is on its way through the ledger.
     admitted: Mutex<HashMap<Fingerprint, UpstreamKey>>,
+    /// Ways that the command being appended gives to keys.
+    staged: Mutex<HashMap<KeyId, Route>>,
 }
 
 impl fmt::Debug for Vault {
@@ -155,12 +174,22 @@ impl Vault {
             clients: derive(CLIENT_CONTEXT),
             open: RwLock::default(),
             admitted: Mutex::default(),
+            staged: Mutex::default(),
         };
         for (name, sealed) in sealed.iter().filter(|(name, _)| name.starts_with(KEY_PREFIX)) {
             let secret = unseal(&master, name, sealed)?;
             let text = str::from_utf8(&secret).map_err(|_| Error::NotAKey)?;
             let key = UpstreamKey::new(text)?;
             vault.open.write().insert(vault.fingerprint(&key), key);
+        }
+        let routes = sealed.iter().filter(|(name, _)| name.starts_with(ROUTE_PREFIX));
+        let routes: HashMap<&str, &[u8]> = routes.map(|(name, sealed)| (&**name, &**sealed)).collect();
+        for (fingerprint, key) in vault.open.write().iter_mut() {
+            let name = route_name(fingerprint);
+            let Some(sealed) = routes.get(&*name) else { continue };
+            let secret = unseal(vault.master.expose_secret(), &name, sealed)?;
+            let route = str::from_utf8(&secret).ok().and_then(|text| Route::parse(text).ok());
+            key.route = route.ok_or(Error::NotAProxy { name })?;
         }
         Ok((vault, fresh))
     }
@@ -199,6 +228,25 @@ impl Vault {
         self.admitted.lock().retain(|fingerprint, _| !fingerprints.contains(fingerprint));
     }
 
+    /// Seals a key's way to Google for storage; the pool's own way leaves nothing to store.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn seal_route(&self, fingerprint: &Fingerprint, route: &Route) -> Result<SecretChange, Error> {
+        let name = route_name(fingerprint);
+        match route.secret() {
+            Some(secret) => self.seal(&name, secret.as_bytes()),
+            None => Ok(SecretChange { name, sealed: None }),
+        }
+    }
+
+    /// Takes note of the ways that a command gives to keys, until its events open them. To be said by the
+    /// command itself, on the ledger's thread: so nothing comes between, and what a command that failed left
+    /// behind is gone.
+    pub fn stage(&self, routes: impl IntoIterator<Item = (KeyId, Route)>) {
+        *self.staged.lock() = routes.into_iter().collect();
+    }
+
     /// Seals something else under a name of its own.
     ///
     /// # Errors
@@ -225,14 +273,36 @@ impl Vault {
 
 /// Opens the secrets of added keys and forgets those of removed ones, in the log's order.
 impl View for Vault {
-    fn rebuild(&self, _state: &State) {}
+    /// A key whose way is said to be its own, and is not here, must not go the pool's: it is left out.
+    fn rebuild(&self, state: &State) {
+        self.open.write().retain(|fingerprint, key| {
+            let known = state.keys.by_fingerprint(fingerprint).and_then(|key| state.keys.get(key));
+            let lost = known.is_some_and(|known| known.proxy != key.route.shown());
+            if lost {
+                tracing::error!(%fingerprint, "the sealed outbound proxy of this key is not the one in the log; the key is not used");
+            }
+            !lost
+        });
+    }
 
     fn folded(&self, state: &State, events: &[Recorded]) {
         for recorded in events {
-            if let Event::KeyAdded(event) = &recorded.event
-                && let Some(key) = self.admitted.lock().get(&event.fingerprint)
-            {
-                self.open.write().insert(event.fingerprint, key.clone());
+            match &recorded.event {
+                Event::KeyAdded(event) => {
+                    if let Some(key) = self.admitted.lock().get(&event.fingerprint) {
+                        self.open.write().insert(event.fingerprint, key.clone());
+                    }
+                }
+                Event::KeyUpdated(event) if event.proxy.is_some() => {
+                    let route = self.staged.lock().remove(&event.key);
+                    let known = state.keys.get(event.key).map(|key| key.fingerprint);
+                    if let (Some(route), Some(fingerprint)) = (route, known)
+                        && let Some(key) = self.open.write().get_mut(&fingerprint)
+                    {
+                        key.route = route;
+                    }
+                }
+                _ => {}
             }
         }
         if events.iter().any(|recorded| matches!(recorded.event, Event::KeyRemoved(_))) {
@@ -242,11 +312,23 @@ impl View for Vault {
 }
 
 const KEY_PREFIX: &str = "key/";
+const ROUTE_PREFIX: &str = "proxy/";
 
 /// The name under which an upstream key's secret is stored.
 #[must_use]
 pub fn secret_name(fingerprint: &Fingerprint) -> String {
     format!("{KEY_PREFIX}{fingerprint}")
+}
+
+/// The name under which a key's own way to Google is stored.
+fn route_name(fingerprint: &Fingerprint) -> String {
+    format!("{ROUTE_PREFIX}{fingerprint}")
+}
+
+/// Every name under which something of a key may be stored.
+#[must_use]
+pub fn secret_names(fingerprint: &Fingerprint) -> [String; 2] {
+    [secret_name(fingerprint), route_name(fingerprint)]
 }
 
 /// Random bytes from the operating system.
@@ -329,6 +411,65 @@ mod tests {
             assert!(vault.unseal("one", &changed).is_err(), "byte {at}");
             assert!(vault.unseal("one", &sealed[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_keys_own_way_is_sealed_beside_it() {
+        let (vault, fresh) = Vault::open(&master("right"), &[]).unwrap();
+        let (fingerprint, key) = vault.admit(UpstreamKey::new("AIzaSy-secret").unwrap()).unwrap();
+        let route = Route::parse("socks5://ann:s3cret@proxy:1080").unwrap();
+        let way = vault.seal_route(&fingerprint, &route).unwrap();
+        assert_eq!(secret_names(&fingerprint), [key.name.clone(), way.name.clone()]);
+        assert!(memchr::memmem::find(way.sealed.as_ref().unwrap(), b"s3cret").is_none());
+        let stored: Vec<_> =
+            fresh.into_iter().chain([key, way]).map(|change| (change.name, change.sealed.unwrap())).collect();
+        let (reopened, _) = Vault::open(&master("right"), &stored).unwrap();
+        assert_eq!(*reopened.upstream_key(&fingerprint).unwrap().route(), route);
+        let (without, _) = Vault::open(&master("right"), &stored[..2]).unwrap();
+        assert_eq!(*without.upstream_key(&fingerprint).unwrap().route(), Route::Pool);
+        assert_eq!(vault.seal_route(&fingerprint, &Route::Pool).unwrap().sealed, None);
+        assert!(!format!("{:?}", reopened.upstream_key(&fingerprint).unwrap().route()).contains("s3cret"));
+    }
+
+    /// The secrets are stored with the events, so this takes a damaged or a doctored store.
+    #[test]
+    fn a_key_whose_own_way_is_lost_goes_no_other() {
+        use projections::event::{Actor, Change, KeyAdded, KeyUpdated};
+        let vault = vault();
+        let fingerprint = vault.fingerprint(&UpstreamKey::new("AIzaSy-secret").unwrap());
+        let mut state = State::default();
+        let added = KeyAdded {
+            key: KeyId(1),
+            label: String::new(),
+            tail: String::new(),
+            fingerprint,
+            project: None,
+            actor: Actor::Cli,
+        };
+        let updated = KeyUpdated {
+            key: KeyId(1),
+            actor: Actor::Cli,
+            label: None,
+            note: None,
+            tags: None,
+            project: None,
+            weight: None,
+            priority: None,
+            models: None,
+            proxy: Some(Change::To("http://proxy:80".to_owned())),
+        };
+        let events: [Event; 2] = [added.into(), updated.into()];
+        for (seq, event) in (1..).zip(events) {
+            state.apply(&Recorded { seq, at: 0, event });
+        }
+        vault.open.write().insert(fingerprint, UpstreamKey::new("AIzaSy-secret").unwrap());
+        vault.rebuild(&state);
+        assert!(vault.upstream_key(&fingerprint).is_none());
+        let mut key = UpstreamKey::new("AIzaSy-secret").unwrap();
+        key.route = Route::parse("http://ann:s3cret@proxy:80").unwrap();
+        vault.open.write().insert(fingerprint, key);
+        vault.rebuild(&state);
+        assert!(vault.upstream_key(&fingerprint).is_some());
     }
 
     #[test]

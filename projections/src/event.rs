@@ -106,6 +106,8 @@ macro_rules! events {
 events! {
     /// An upstream key joined the pool.
     KeyAdded = 1 v 1, Control;
+    /// An operator said something new of a key: what it is called, how and for what it is used.
+    KeyUpdated = 2 v 1, Control;
     /// An operator took a key out of use.
     KeyDisabled = 3 v 1, Control;
     /// An operator put a key back into use.
@@ -188,6 +190,42 @@ pub struct KeyAdded {
     pub project: Option<String>,
     /// Who added it.
     pub actor: Actor,
+}
+
+/// A new word for what may also have none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// There is none any more.
+    Cleared,
+    /// It is this from now on.
+    To(String),
+}
+
+/// See [`Event::KeyUpdated`]. What is none stayed as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUpdated {
+    /// Which key.
+    pub key: KeyId,
+    /// Who did it.
+    pub actor: Actor,
+    /// What people call it.
+    pub label: Option<String>,
+    /// What people want to remember of it.
+    pub note: Option<String>,
+    /// Words to find it by; all of them, in their order.
+    pub tags: Option<Vec<String>>,
+    /// The Google project that owns its quota; cleared: nobody says which, so it is one of its own.
+    pub project: Option<Change>,
+    /// Its share of the requests, beside others of its priority: 1 to 1,000.
+    pub weight: Option<u16>,
+    /// Its tier: lower ones are used first.
+    pub priority: Option<u8>,
+    /// Models it may be used for: names, or patterns with `*`; empty: all.
+    pub models: Option<Vec<String>>,
+    /// The outbound proxy of its own, as an address without credentials (they are sealed beside the key), or
+    /// `direct`; cleared: it goes the pool's way.
+    pub proxy: Option<Change>,
 }
 
 macro_rules! key_events {

@@ -9,6 +9,7 @@
 
 mod fold;
 mod projects;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,11 @@ use crate::{
     event::{Actor, GateClosed, Scope, Verdict, Window},
     id::{Fingerprint, KeyId, Millis, Seq},
 };
+
+/// The share of a key of which nobody said another.
+pub const WEIGHT: u16 = 1;
+/// The tier of a key of which nobody said another: there is room before it and after it.
+pub const PRIORITY: u8 = 100;
 
 /// Something closed, until a time or until something opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +73,18 @@ pub struct Key {
     pub declared: bool,
     /// Google's own name for it, `projects/N`, once an answer told.
     pub consumer: Option<String>,
+    /// What people want to remember of it.
+    pub note: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Its share of the requests, beside others of its priority.
+    pub weight: u16,
+    /// Its tier: lower ones are used first.
+    pub priority: u8,
+    /// Models it may be used for, as [`crate::pattern`] reads them; empty: all.
+    pub models: Vec<String>,
+    /// Its own outbound proxy, without credentials, or `direct`; none: the pool's way.
+    pub proxy: Option<String>,
     /// Whether operators want it used.
     pub enabled: bool,
     /// When it joined.
@@ -288,4 +306,9 @@ impl Keys {
             Scope::Upstream { model } => self.upstreams.get(model)?.gate.as_ref(),
         }
     }
+}
+
+/// The project of a key of which nobody said another.
+fn own_project(key: KeyId) -> String {
+    format!("key-{key}")
 }

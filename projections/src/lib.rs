@@ -10,6 +10,7 @@ pub mod budget;
 pub mod event;
 pub mod id;
 pub mod keys;
+pub mod pattern;
 pub mod requests;
 pub mod usage;
 

@@ -1,5 +1,7 @@
 //! Upstream keys.
 
+mod wishes;
+
 use std::sync::Arc;
 
 use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json};
@@ -9,13 +11,14 @@ use projections::{
 };
 use secrecy::SecretString;
 
+use self::wishes::{KeyPatch, KeysPatch, NewKeys};
 use super::{Tag, Token, problem::Problem};
 use crate::{
     ledger::{
         clock::rfc3339,
         rules::{Added, KeyChange},
     },
-    pool::{GivenKey, GivenResult, Pool},
+    pool::{GivenKey, GivenResult, Pool, Wanted},
 };
 
 /// Keys in one call, at most.
@@ -60,8 +63,20 @@ struct KeyView {
     tail: String,
     /// Tells equal keys.
     fingerprint: String,
+    note: String,
+    tags: Vec<String>,
     /// The Google project that owns its quota.
     project: String,
+    /// Whether an operator named the project.
+    declared: bool,
+    /// Its share of the requests beside others of its priority.
+    weight: u16,
+    /// Its tier: keys of a lower one are used first.
+    priority: u8,
+    /// Models it may be used for; empty: all.
+    models: Vec<String>,
+    /// Its own outbound proxy, without user name and password, or `direct`; none: the pool's.
+    proxy: Option<String>,
     state: KeyState,
     /// What stands in its way, now.
     gates: Vec<GateView>,
@@ -73,16 +88,6 @@ struct KeyView {
 #[derive(Object)]
 struct KeyList {
     keys: Vec<KeyView>,
-}
-
-/// Keys to add.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct NewKeys {
-    /// The secrets.
-    keys: Vec<String>,
-    /// The Google project that all of them belong to, where known.
-    project: Option<String>,
 }
 
 /// What became of one given key.
@@ -119,14 +124,6 @@ struct KeyIds {
     ids: Vec<u32>,
 }
 
-/// A change to a key; what is left out stays as it is.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct KeyPatch {
-    /// Whether it may be used.
-    enabled: Option<bool>,
-}
-
 fn view(keys: &Keys, key: &Key, now: Millis) -> KeyView {
     let project = keys.project(&key.project);
     let whole =
@@ -140,7 +137,14 @@ fn view(keys: &Keys, key: &Key, now: Millis) -> KeyView {
         label: key.label.clone(),
         tail: key.tail.clone(),
         fingerprint: key.fingerprint.to_string(),
+        note: key.note.clone(),
+        tags: key.tags.clone(),
         project: key.project.clone(),
+        declared: key.declared,
+        weight: key.weight,
+        priority: key.priority,
+        models: key.models.clone(),
+        proxy: key.proxy.clone(),
         state: match keys.condition(key, now) {
             Condition::Ready => KeyState::Ready,
             Condition::Cooling => KeyState::Cooling,
@@ -181,17 +185,16 @@ impl KeysApi {
     async fn add(&self, token: Token, body: Json<NewKeys>) -> Result<Json<AddedKeys>, Problem> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
-        let NewKeys { keys, project } = body.0;
+        let (all, keys) = body.0.wanted()?;
         if keys.len() > MOST {
             return Err(Problem::bad_request(format!("at most {MOST} keys in one call")));
         }
-        let project = project.filter(|project| !project.is_empty());
-        let given = keys.into_iter().map(|key| GivenKey {
-            secret: SecretString::from(key),
-            label: String::new(),
-            project: project.clone(),
+        let given = keys.into_iter().map(|key| {
+            let (secret, own) = key.wanted()?;
+            Ok(GivenKey { secret: SecretString::from(secret), wanted: own.or(&all) })
         });
-        let results = pool.add_keys(given.collect(), actor).await?;
+        let given = given.collect::<Result<Vec<_>, Problem>>()?;
+        let results = pool.add_keys(given, actor).await?;
         let view = |result: GivenResult| match result {
             GivenResult::Taken(Added::New(key)) => AddedKey { result: AddResult::Added, id: Some(key.0) },
             GivenResult::Taken(Added::Known(key)) => {
@@ -204,7 +207,9 @@ impl KeysApi {
         Ok(Json(AddedKeys { results: results.into_iter().map(view).collect() }))
     }
 
-    /// Enable or disable a key
+    /// Change a key
+    ///
+    /// What is left out stays as it is.
     #[oai(path = "/keys/:key_id", method = "patch", tag = "Tag::Keys", operation_id = "update_key")]
     async fn update(
         &self,
@@ -212,17 +217,19 @@ impl KeysApi {
         key_id: Path<u32>,
         body: Json<KeyPatch>,
     ) -> Result<Json<KeyView>, Problem> {
-        let change = match body.0.enabled {
-            Some(true) => KeyChange::Enable,
-            Some(false) => KeyChange::Disable,
-            None => return Err(Problem::bad_request("nothing to change: say `enabled`")),
-        };
-        self.change(&token, vec![key_id.0], change).await?;
-        let pool = super::serving(self.0.as_ref())?;
+        let pool = self.set(&token, vec![key_id.0], body.0).await?;
         let state = pool.ledger.state();
         let key = state.keys.get(KeyId(key_id.0));
         let key = key.ok_or_else(|| Problem::not_found(format!("there is no key {}", key_id.0)))?;
         Ok(Json(view(&state.keys, key, pool.clock.now())))
+    }
+
+    /// Change keys: all of them, or none
+    #[oai(path = "/keys/bulk_update", method = "post", tag = "Tag::Keys", operation_id = "update_keys")]
+    async fn update_many(&self, token: Token, body: Json<KeysPatch>) -> Result<Json<KeyIds>, Problem> {
+        let KeysPatch { ids, set } = body.0;
+        self.set(&token, ids.clone(), set).await?;
+        Ok(Json(KeyIds { ids }))
     }
 
     /// Remove a key and destroy its secret
@@ -251,6 +258,17 @@ impl KeysApi {
 }
 
 impl KeysApi {
+    async fn set(&self, token: &Token, ids: Vec<u32>, patch: KeyPatch) -> Result<&Arc<Pool>, Problem> {
+        let pool = super::serving(self.0.as_ref())?;
+        let actor = token.actor(pool)?;
+        let (wanted,) = patch.wanted()?;
+        if wanted == Wanted::default() {
+            return Err(Problem::bad_request("nothing to change: say at least one of its fields"));
+        }
+        pool.update_keys(ids.into_iter().map(KeyId).collect(), wanted, actor).await?;
+        Ok(pool)
+    }
+
     async fn change(&self, token: &Token, ids: Vec<u32>, change: KeyChange) -> Result<Json<KeyIds>, Problem> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;

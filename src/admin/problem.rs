@@ -80,6 +80,9 @@ impl From<CommitError> for Problem {
             CommitError::Refused(Refused::NoSuchKey(key)) => {
                 Self::not_found(format!("there is no key {key}"))
             }
+            CommitError::Refused(refused @ Refused::BadValue { .. }) => {
+                Self::bad_request(refused.to_string())
+            }
             CommitError::Log(_) | CommitError::NotDurable(_) | CommitError::Stopping => {
                 Self::unavailable(error.to_string())
             }

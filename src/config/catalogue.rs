@@ -82,6 +82,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long an administrator's access token is good, in minutes.",
     ),
     setting("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com", "The upstream API."),
+    secret(
+        "OUTBOUND_PROXY",
+        "The proxy that all calls to Google go through, but those of keys with one of their own: \
+         http://[user:password@]host:port (CONNECT), socks5://… (names are looked up here) or socks5h://… (by the \
+         proxy). HTTPS_PROXY and its like are not looked at.",
+    ),
     setting(
         "MAX_FAILURES_PER_KEY",
         "3",

@@ -13,6 +13,7 @@ use projections::event::Strategy;
 use secrecy::SecretString;
 
 use super::{Config, Database, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
+use crate::gemini::route::Proxy;
 
 /// Where values come from, later ones winning.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +27,7 @@ pub struct Sources {
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
-const NOT_YET: &[&str] = &["OUTBOUND_PROXY", "TRUSTED_PROXIES", "LOG_BODIES", "QUEUE_TIMEOUT"];
+const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES", "QUEUE_TIMEOUT"];
 /// Settings that are taken without an effect, because existing files have them.
 const NO_EFFECT_YET: &[&str] = &["KEY_RECHECK_INTERVAL", "LOG_RETENTION_DAYS"];
 
@@ -65,6 +66,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
             60 * reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 1, 525_600),
         ),
         gemini_base_url: reader.get("GEMINI_BASE_URL", URL, url).unwrap_or_default(),
+        outbound_proxy: reader.proxy("OUTBOUND_PROXY"),
         max_failures_per_key: reader.number("MAX_FAILURES_PER_KEY", 1, 1_000_000),
         max_attempts: reader.number("MAX_ATTEMPTS", 1, 10),
         strategy: reader.get("STRATEGY", "least-loaded or round-robin", strategy).unwrap_or_default(),
@@ -277,6 +279,18 @@ impl Reader<'_> {
         (!text.is_empty()).then(|| SecretString::from(text))
     }
 
+    /// A secret of which the address may be seen.
+    fn proxy(&mut self, name: &'static str) -> Option<Proxy> {
+        let (text, origin) = self.raw(name);
+        let read = (!text.is_empty()).then(|| Proxy::parse(&text)).transpose();
+        let proxy = read.unwrap_or_else(|error| {
+            self.mistake(name, error);
+            None
+        });
+        self.show(name, proxy.as_ref().map(ToString::to_string).unwrap_or_default(), origin);
+        proxy
+    }
+
     fn list(&mut self, name: &'static str) -> Vec<SecretString> {
         let (text, origin) = self.raw(name);
         let keys = split_keys(&text).unwrap_or_else(|| {
@@ -337,7 +351,7 @@ mod tests {
             ("SECRET_KEY", "short"),
             ("GEMINI_API_KEYS", "[1, 2]"),
             ("LOG_FAILURE", "ignore"),
-            ("OUTBOUND_PROXY", "http://proxy"),
+            ("OUTBOUND_PROXY", "http://ann:s3cret@proxy"),
             ("BODY_MEMORY_BYTES", "2048"),
         ]))
         .unwrap_err();
@@ -382,6 +396,16 @@ mod tests {
         assert_eq!(config.master_key.as_ref().unwrap().expose_secret(), "0123456789abcdef-secret");
         let printed = format!("{config:?}");
         assert!(!printed.contains("-secret") && !printed.contains("good password"), "{printed}");
+    }
+
+    #[test]
+    fn of_a_proxy_only_the_address_is_shown() {
+        let config = read(&env(&[("OUTBOUND_PROXY", "socks5h://ann:s3cret@proxy:1080")])).unwrap();
+        let shown = config.shown.iter().find(|shown| shown.name == "OUTBOUND_PROXY").unwrap();
+        assert_eq!(shown.value, "socks5h://proxy:1080");
+        assert_eq!(&**config.outbound_proxy.as_ref().unwrap().credentials().unwrap().password, "s3cret");
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("s3cret") && !printed.contains("ann:"), "{printed}");
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
 mod findings;
+mod update;
 
 use projections::{
     Digest, Event, Fingerprint, KeyId, State,
     event::{Actor, ClientAdded, ClientRemoved, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset},
 };
 
-pub use self::findings::{Penalty, attempted, checked};
+pub use self::{
+    findings::{Penalty, attempted, checked},
+    update::{NewProxy, Wishes, add_keys_as, update_keys},
+};
 use crate::journal::SecretChange;
 
 /// What a command comes to.
@@ -30,6 +34,14 @@ pub enum Refused {
     /// There is no such key.
     #[error("there is no key {0}")]
     NoSuchKey(KeyId),
+    /// Something said of a key is outside its limits.
+    #[error("`{name}` {wants}")]
+    BadValue {
+        /// What.
+        name: &'static str,
+        /// What it wants instead.
+        wants: String,
+    },
 }
 
 /// A key to add; its secret is already sealed.
@@ -109,7 +121,7 @@ pub fn change_keys(
     keys: &[KeyId],
     change: KeyChange,
     actor: &Actor,
-    secret_name: impl Fn(&Fingerprint) -> String,
+    secret_names: impl Fn(&Fingerprint) -> [String; 2],
 ) -> Result<Decision<()>, Refused> {
     let mut decision = Decision { events: Vec::new(), secrets: Vec::new(), answer: () };
     let mut done = std::collections::BTreeSet::new();
@@ -127,7 +139,10 @@ pub fn change_keys(
             KeyChange::Reset => decision.events.push(KeyReset { key, actor }.into()),
             KeyChange::Remove => {
                 decision.events.push(KeyRemoved { key, actor }.into());
-                decision.secrets.push(SecretChange { name: secret_name(&known.fingerprint), sealed: None });
+                let names = secret_names(&known.fingerprint).into_iter();
+                // Every key has a secret; the other one is its proxy's.
+                let there = names.take(1 + usize::from(known.proxy.is_some()));
+                decision.secrets.extend(there.map(|name| SecretChange { name, sealed: None }));
             }
         }
     }

@@ -160,8 +160,11 @@ impl Roster {
     /// Follows events that `keys` already holds.
     pub fn folded(&mut self, keys: &Keys, seq: Seq, now: Millis, events: &[Recorded]) {
         events.iter().for_each(|recorded| self.learn(&recorded.event));
-        let anew =
-            |event: &Event| matches!(event, Event::KeyAdded(_) | Event::KeyReset(_) | Event::KeyRemoved(_));
+        let anew = |event: &Event| {
+            let (added, updated) =
+                (matches!(event, Event::KeyAdded(_)), matches!(event, Event::KeyUpdated(_)));
+            added || updated || matches!(event, Event::KeyReset(_) | Event::KeyRemoved(_))
+        };
         if events.iter().any(|recorded| anew(&recorded.event)) {
             return self.rebuild(keys, seq, now);
         }

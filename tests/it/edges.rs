@@ -411,6 +411,7 @@ fn what_decides_does_nothing_else() {
         "gemini::body",
         "gemini::scrub",
         "gemini::headers",
+        "gemini::route",
         "proxy::retry",
     ];
     for module in pure {

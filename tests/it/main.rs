@@ -13,6 +13,8 @@ mod crash;
 mod documents;
 mod edges;
 mod keys_command;
+mod keys_said;
+mod outbound;
 mod proxying;
 mod scenario;
 mod secrecy;

@@ -5,12 +5,22 @@ use std::{collections::BTreeMap, fs};
 use gemini_pool::simulated::{ErrorForm, Failure, Fault, KeyState, ProjectState, SimulatedGoogle, World};
 use serde_json::json;
 
-use crate::support::{CLIENT_KEY, PASSWORD, Server, Setup, ask, files};
+use crate::support::{
+    CLIENT_KEY, PASSWORD, Server, Setup, ask, files,
+    proxy::{Speaks, TestProxy},
+};
 
 /// A key that an app presents by mistake: not ours, and a secret all the same.
 const FOREIGN: &str = "AIzaForeign-0123456789-presented-by-mistake";
 const MASTER_KEY: &str = "master-key-for-this-test-0123";
 const SECRET_KEY: &str = "secret-key-for-this-test-0123";
+
+/// The user names and passwords of outbound proxies: the pool's, a key's own, and one that is wrong. Letters and
+/// digits alone, for they look the same escaped.
+const PROXIES: [&str; 3] =
+    ["ann:PoolsProxyPassword0123", "bob:OwnProxyPassword0123", "eve:WrongProxyPassword0123"];
+/// The pool's and the wrong one as HTTP sends them.
+const PACKED: [&str; 2] = ["YW5uOlBvb2xzUHJveHlQYXNzd29yZDAxMjM=", "ZXZlOldyb25nUHJveHlQYXNzd29yZDAxMjM="];
 
 fn key(name: &str) -> String {
     format!("AIzaSecret-{name}-{:->20}", "x")
@@ -66,7 +76,9 @@ fn world() -> (World, Vec<String>) {
 fn secrets(keys: &[String]) -> BTreeMap<String, Vec<u8>> {
     let mut secrets: BTreeMap<String, Vec<u8>> =
         keys.iter().map(|key| (key.clone(), key.clone().into_bytes())).collect();
-    for text in [CLIENT_KEY, "second-client-key-0002", FOREIGN, PASSWORD, MASTER_KEY, SECRET_KEY] {
+    let passwords = PROXIES.iter().filter_map(|text| text.split_once(':')).map(|(_, password)| password);
+    let ours = [CLIENT_KEY, "second-client-key-0002", FOREIGN, PASSWORD, MASTER_KEY, SECRET_KEY];
+    for text in ours.into_iter().chain(passwords).chain(PACKED) {
         secrets.insert(text.to_owned(), text.as_bytes().to_vec());
     }
     // Written as JSON the odd one looks different.
@@ -128,16 +140,28 @@ async fn busy(server: &Server) -> Vec<u8> {
 async fn no_secret_is_anywhere_after_a_busy_run() {
     let (world, keys) = world();
     let google = SimulatedGoogle::start(world).await.unwrap();
+    let pools = TestProxy::start(Speaks::Http, Some(PROXIES[0])).await;
+    let own = TestProxy::start(Speaks::Socks5, Some(PROXIES[1])).await;
     let named: Vec<&str> = keys.iter().map(String::as_str).collect();
     let setup = Setup::new(&google, &named)
         .with("GEMINI_API_KEYS", &json!(named).to_string())
         .with("ALLOWED_API_KEYS", &format!("{CLIENT_KEY},second-client-key-0002"))
         .with("MASTER_KEY", MASTER_KEY)
         .with("SECRET_KEY", SECRET_KEY)
+        .with("OUTBOUND_PROXY", &format!("http://{}@{}", PROXIES[0], pools.address()))
         .with("MAX_ATTEMPTS", "10")
         .with("DEBUG", "true");
     let server = setup.start();
     let operator = server.operator().await;
+    let proxied = json!({"keys": [
+        {"key": key("at-the-wrong-door"), "proxy": format!("http://{}@{}", PROXIES[2], pools.address())},
+        {"key": key("at-the-wrong-socks"), "proxy": format!("socks5://{}@{}", PROXIES[2], own.address())},
+    ]});
+    let (status, _) = operator.call(reqwest::Method::POST, "/keys/bulk_add", Some(proxied)).await;
+    assert_eq!(status, 200);
+    let socks = json!({"proxy": format!("socks5h://{}@{}", PROXIES[1], own.address())});
+    let (status, shown) = operator.call(reqwest::Method::PATCH, "/keys/1", Some(socks)).await;
+    assert_eq!(status, 200);
     let relayed = busy(&server).await;
     for id in 1..=keys.len() {
         let (status, _) = operator.call(reqwest::Method::POST, &format!("/keys/{id}/reset"), None).await;
@@ -155,10 +179,18 @@ async fn no_secret_is_anywhere_after_a_busy_run() {
     let tried: std::collections::BTreeSet<String> = google.seen().into_iter().map(|seen| seen.key).collect();
     assert_eq!(tried.len(), keys.len(), "every key was tried, so every echo was heard");
 
+    for (proxy, credentials) in
+        [(&pools, PROXIES[0]), (&pools, PROXIES[2]), (&own, PROXIES[1]), (&own, PROXIES[2])]
+    {
+        let heard = proxy.tunnels().iter().any(|tunnel| tunnel.credentials.as_deref() == Some(credentials));
+        assert!(heard, "{credentials} was used");
+    }
+
     let secrets = secrets(&keys);
     let mut found = Vec::new();
     find(&secrets, "what was relayed", &relayed, &mut found);
     assert!(relayed.len() > 10_000);
+    find(&secrets, "the answer to a change", shown.to_string().as_bytes(), &mut found);
     find(&secrets, "the refusal of a login", refused.text().await.unwrap().as_bytes(), &mut found);
     find(&secrets, "/api/events", json!(operator.events().await).to_string().as_bytes(), &mut found);
     find(&secrets, "/api/keys", json!(operator.keys().await).to_string().as_bytes(), &mut found);

@@ -3,6 +3,7 @@
 //! Tests speak as actors: an app with or without an access key, an operator, and
 //! whoever pulls the plug. Nothing here sleeps; it waits for what the server says.
 
+pub(crate) mod proxy;
 pub(crate) mod raw;
 
 use std::{

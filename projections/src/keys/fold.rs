@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Gate, Key, Keys};
+use super::{Gate, Key, Keys, PRIORITY, WEIGHT, own_project};
 use crate::{
     event::{
         Attempted, Event, GateClosed, KeyAdded, KeyChecked, Recorded, Scope, Verdict, Violation, Window,
@@ -20,6 +20,7 @@ impl Keys {
     pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::KeyAdded(event) => self.add(event, recorded.at),
+            Event::KeyUpdated(event) => self.update(event),
             Event::KeyDisabled(event) => self.with(event.key, |key| key.enabled = false),
             Event::KeyEnabled(event) => self.with(event.key, |key| key.enabled = true),
             Event::KeyReset(event) => self.reset(event.key),
@@ -47,7 +48,7 @@ impl Keys {
         if let Some(other) = self.by_fingerprint(&event.fingerprint) {
             self.remove(other);
         }
-        let project = event.project.clone().unwrap_or_else(|| format!("key-{}", event.key));
+        let project = event.project.clone().unwrap_or_else(|| own_project(event.key));
         self.projects.entry(project.clone()).or_default().keys.insert(event.key);
         self.fingerprints.insert(event.fingerprint, event.key);
         self.removed.remove(&event.fingerprint);
@@ -60,6 +61,12 @@ impl Keys {
             project,
             declared: event.project.is_some(),
             consumer: None,
+            note: String::new(),
+            tags: Vec::new(),
+            weight: WEIGHT,
+            priority: PRIORITY,
+            models: Vec::new(),
+            proxy: None,
             enabled: true,
             proven: false,
             added: at,

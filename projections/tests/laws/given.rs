@@ -3,8 +3,8 @@
 use projections::{
     ClientId, Digest, Event, Fingerprint, KeyId, Millis, Recorded, RequestId, State,
     event::{
-        Actor, Answered, Attempted, ClientAdded, GateClosed, KeyAdded, Outcome, Scope, Tokens, Verdict,
-        Window,
+        Actor, Answered, Attempted, ClientAdded, GateClosed, KeyAdded, KeyUpdated, Outcome, Scope, Tokens,
+        Verdict, Why, Window,
     },
 };
 
@@ -55,6 +55,22 @@ pub(crate) fn added(number: u32, secret: u32, project: &str) -> KeyAdded {
         fingerprint: fingerprint(secret),
         project: (!project.is_empty()).then(|| project.to_owned()),
         actor: Actor::Cli,
+    }
+}
+
+/// Nothing is said of a key; a test says what it wants to.
+pub(crate) fn updated(key: u32) -> KeyUpdated {
+    KeyUpdated {
+        key: KeyId(key),
+        actor: Actor::Cli,
+        label: None,
+        note: None,
+        tags: None,
+        project: None,
+        weight: None,
+        priority: None,
+        models: None,
+        proxy: None,
     }
 }
 

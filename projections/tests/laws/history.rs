@@ -6,10 +6,10 @@
 use projections::{
     Class, ClientId, Digest, Event, Fingerprint, KeyId, Millis, Recorded, RequestId,
     event::{
-        Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, ClientAdded, ClientRemoved, GateClosed,
-        GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset, Opened, Outcome,
-        PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope, ServerStarted, ServerStopped,
-        Strategy as Choosing, Tokens, Unknown, Verdict, Violation, Why, Window,
+        Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, Change, ClientAdded, ClientRemoved,
+        GateClosed, GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
+        KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope,
+        ServerStarted, ServerStopped, Strategy as Choosing, Tokens, Unknown, Verdict, Violation, Why, Window,
     },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -95,6 +95,22 @@ fn added() -> impl Strategy<Value = Event> {
         KeyAdded { key, label: format!("label {key}"), tail: "1234".to_owned(), fingerprint, project, actor }
             .into()
     })
+}
+
+fn updated() -> impl Strategy<Value = Event> {
+    let to = |word: BoxedStrategy<String>| {
+        option::of(prop_oneof![1 => Just(Change::Cleared), 3 => word.prop_map(Change::To)])
+    };
+    let words = (option::of(word(&["mine", ""])), option::of(word(&["", "記得"])));
+    let lists =
+        (option::of(vec(word(&["paid", "free"]), 0..3)), option::of(vec(word(&["pro", "fl*"]), 0..3)));
+    let rest = (to(project().boxed()), option::of(any::<u16>()), option::of(any::<u8>()));
+    let proxy = to(word(&["direct", "socks5://proxy:1080"]).boxed());
+    (key(), actor(), words, lists, rest, proxy).prop_map(
+        |(key, actor, (label, note), (tags, models), (project, weight, priority), proxy)| {
+            KeyUpdated { key, actor, label, note, tags, project, weight, priority, models, proxy }.into()
+        },
+    )
 }
 
 fn client_added() -> impl Strategy<Value = Event> {
@@ -263,6 +279,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         .prop_map(|(shift_ms, project, model)| QuotaTurnLearned { shift_ms, project, model }.into());
     prop_oneof![
         6 => added(),
+        4 => updated(),
         2 => client_added(),
         1 => (client(), actor()).prop_map(|(client, actor)| ClientRemoved { client, actor }.into()),
         1 => (key(), actor()).prop_map(|(key, actor)| KeyDisabled { key, actor }.into()),

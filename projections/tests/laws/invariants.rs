@@ -140,6 +140,7 @@ proptest! {
         for recorded in &events {
             let named = match &recorded.event {
                 Event::KeyAdded(event) => event.key,
+                Event::KeyUpdated(event) => event.key,
                 Event::KeyDisabled(event) => event.key,
                 Event::KeyEnabled(event) => event.key,
                 Event::KeyReset(event) => event.key,

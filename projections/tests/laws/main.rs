@@ -14,3 +14,4 @@ mod keys;
 mod replay;
 #[cfg(test)]
 mod traffic;
+mod updates;

@@ -3,6 +3,7 @@
 mod commands;
 mod learning;
 mod tries;
+mod updates;
 
 use projections::{
     ClientId, Millis, Recorded, RequestId,
@@ -68,6 +69,10 @@ fn fingerprint(of: u32) -> Fingerprint {
 
 fn secret_name(fingerprint: &Fingerprint) -> String {
     format!("secret {fingerprint}")
+}
+
+fn secret_names(fingerprint: &Fingerprint) -> [String; 2] {
+    [secret_name(fingerprint), format!("proxy {fingerprint}")]
 }
 
 /// A key with the secret of this number, and no label.

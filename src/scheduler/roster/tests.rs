@@ -2,6 +2,7 @@
 //! and how requests spread over keys in [`spread`].
 
 mod laws;
+mod moving;
 mod spread;
 
 use std::{

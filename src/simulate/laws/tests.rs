@@ -53,6 +53,7 @@ fn attempted(started: Millis, why: Why) -> Attempted {
         bytes_sent: 0,
         bytes_received: 0,
         why,
+        ..Attempted::default()
     }
 }
 

@@ -13,10 +13,10 @@ use std::{
 use projections::{
     ClientId, Digest, Fingerprint, KeyId, RequestId,
     event::{
-        Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, ClientAdded, ClientRemoved, GateClosed,
-        GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset, Opened, Outcome,
-        PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope, ServerStarted, ServerStopped,
-        Strategy, Tokens, Verdict, Violation, Why, Window,
+        Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, Change, ClientAdded, ClientRemoved,
+        GateClosed, GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
+        KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope,
+        ServerStarted, ServerStopped, Strategy, Tokens, Verdict, Violation, Why, Window,
     },
 };
 
@@ -138,6 +138,38 @@ pub(super) fn samples() -> Vec<Event> {
         let (name, tail) = ("app".to_owned(), "0001".to_owned());
         all.push(ClientAdded { client, name, tail, digest, actor }.into());
     }
+    let nothing = KeyUpdated {
+        key,
+        actor: Actor::Cli,
+        label: None,
+        note: None,
+        tags: None,
+        project: None,
+        weight: None,
+        priority: None,
+        models: None,
+        proxy: None,
+    };
+    let everything = KeyUpdated {
+        actor: admin(),
+        label: Some("鑰匙".to_owned()),
+        note: Some("of ann\nuntil May".to_owned()),
+        tags: Some(vec!["paid".to_owned(), "eu".to_owned()]),
+        project: Some(Change::To("my-project".to_owned())),
+        weight: Some(1_000),
+        priority: Some(255),
+        models: Some(vec!["gemini-2.5-*".to_owned()]),
+        proxy: Some(Change::To("socks5h://proxy.example:1080".to_owned())),
+        ..nothing.clone()
+    };
+    let cleared = KeyUpdated {
+        tags: Some(Vec::new()),
+        models: Some(Vec::new()),
+        project: Some(Change::Cleared),
+        proxy: Some(Change::Cleared),
+        ..nothing.clone()
+    };
+    all.extend([nothing, everything, cleared].map(Event::from));
     all.push(KeyDisabled { key, actor: admin() }.into());
     all.push(KeyEnabled { key, actor: Actor::Cli }.into());
     all.push(KeyReset { key, actor: Actor::System }.into());

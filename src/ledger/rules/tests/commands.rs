@@ -43,7 +43,8 @@ mod adding {
     #[test]
     fn the_environment_does_not_bring_back_what_was_removed_but_people_do() {
         let mut given = Given::keys(2);
-        let remove = change_keys(&given.0, &[KeyId(2)], KeyChange::Remove, &Actor::Cli, secret_name).unwrap();
+        let remove =
+            change_keys(&given.0, &[KeyId(2)], KeyChange::Remove, &Actor::Cli, secret_names).unwrap();
         given.then(1, remove.events);
         let again = |actor: &Actor| add_keys(&given.0, vec![new_key(2), new_key(3)], actor).unwrap();
         let by_env = again(&Actor::Env);
@@ -73,7 +74,7 @@ mod changing {
 
     fn change(given: &Given, keys: &[u32], change: KeyChange) -> Result<Decision<()>, Refused> {
         let keys: Vec<_> = keys.iter().copied().map(KeyId).collect();
-        change_keys(&given.0, &keys, change, &Actor::Cli, secret_name)
+        change_keys(&given.0, &keys, change, &Actor::Cli, secret_names)
     }
 
     #[test]

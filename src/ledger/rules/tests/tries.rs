@@ -137,7 +137,7 @@ fn where_no_other_key_does_well_none_rests() {
         }
     }
     let mut disabled = Given::keys(2);
-    let other = change_keys(&disabled.0, &[KeyId(2)], KeyChange::Disable, &Actor::Cli, secret_name).unwrap();
+    let other = change_keys(&disabled.0, &[KeyId(2)], KeyChange::Disable, &Actor::Cli, secret_names).unwrap();
     disabled.then(1, other.events);
     for _ in 0..10 {
         assert_eq!(disabled.when(NOW, tried(1, NOW, Verdict::Overloaded), soft()), None);

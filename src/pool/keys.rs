@@ -1,0 +1,155 @@
+//! What operators do with keys and what they say of them, secrets included.
+//!
+//! Its invariant: a secret (a key, or a proxy's credentials) is sealed and appended with
+//! the event that speaks of it, or not at all.
+
+use std::sync::Arc;
+
+use projections::{
+    Fingerprint, KeyId,
+    event::{Actor, Change},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Error, Pool};
+use crate::{
+    gemini::route::Route,
+    ledger::rules::{self, Added, NewKey, NewProxy, Wishes},
+    vault::{UpstreamKey, Vault},
+};
+
+/// What an operator wants of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// All but the way to Google; what is said of that here is overwritten.
+    pub wishes: Wishes,
+    /// Its way to Google; none: it stays as it is.
+    pub route: Option<Route>,
+}
+
+impl Wanted {
+    /// What is wanted here, and where nothing is, there.
+    #[must_use]
+    pub fn or(self, there: &Self) -> Self {
+        let (here, other) = (self.wishes, there.wishes.clone());
+        Self {
+            wishes: Wishes {
+                enabled: here.enabled.or(other.enabled),
+                label: here.label.or(other.label),
+                note: here.note.or(other.note),
+                tags: here.tags.or(other.tags),
+                project: here.project.or(other.project),
+                weight: here.weight.or(other.weight),
+                priority: here.priority.or(other.priority),
+                models: here.models.or(other.models),
+                proxy: here.proxy.or(other.proxy),
+            },
+            route: self.route.or_else(|| there.route.clone()),
+        }
+    }
+}
+
+/// A key as an operator gives it.
+#[derive(Debug)]
+pub struct GivenKey {
+    /// The secret.
+    pub secret: SecretString,
+    /// What is wanted of it.
+    pub wanted: Wanted,
+}
+
+/// What became of one given key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenResult {
+    /// See [`Added`].
+    Taken(Added),
+    /// It cannot be a key.
+    NotAKey,
+}
+
+impl Pool {
+    /// Adds keys; tells what became of each, in order.
+    ///
+    /// # Errors
+    /// [`Error::Commit`]: none was added. [`Error::Vault`].
+    pub async fn add_keys(&self, given: Vec<GivenKey>, actor: Actor) -> Result<Vec<GivenResult>, Error> {
+        let mut results = Vec::with_capacity(given.len());
+        let mut new = Vec::new();
+        let mut routes = Vec::new();
+        for GivenKey { secret, wanted: Wanted { mut wishes, route } } in given {
+            let Ok(key) = UpstreamKey::new(secret.expose_secret()) else {
+                results.push(Some(GivenResult::NotAKey));
+                continue;
+            };
+            let tail = key.tail();
+            let (fingerprint, secret) = self.vault.admit(key)?;
+            let route = route.filter(|route| *route != Route::Pool);
+            wishes.proxy = route.as_ref().map(|route| wish(&self.vault, &fingerprint, route)).transpose()?;
+            let (label, project) = (String::new(), None);
+            new.push((NewKey { fingerprint, tail, label, project, secret }, wishes));
+            routes.push(route);
+            results.push(None);
+        }
+        let fingerprints: Vec<Fingerprint> = new.iter().map(|(new, _)| new.fingerprint).collect();
+        let vault = Arc::clone(&self.vault);
+        let added = self.ledger.commit(move |state| {
+            let decision = rules::add_keys_as(state, new, &actor)?;
+            let routes = decision.answer.iter().zip(routes).filter_map(|(added, route)| match added {
+                Added::New(key) => Some((*key, route?)),
+                Added::Known(_) | Added::Removed => None,
+            });
+            vault.stage(routes);
+            Ok(decision)
+        });
+        let added = added.await;
+        self.vault.dismiss(&fingerprints);
+        let mut added = added?.into_iter();
+        Ok(results
+            .into_iter()
+            .filter_map(|result| result.or_else(|| added.next().map(GivenResult::Taken)))
+            .collect())
+    }
+
+    /// Changes what operators say of keys: of all of them, or of none.
+    ///
+    /// # Errors
+    /// [`Error::Commit`]: nothing was changed. [`Error::Vault`].
+    pub async fn update_keys(&self, keys: Vec<KeyId>, wanted: Wanted, actor: Actor) -> Result<(), Error> {
+        let Wanted { wishes, route } = wanted;
+        let mut updates = Vec::with_capacity(keys.len());
+        for id in keys {
+            let mut wishes = Wishes { proxy: None, ..wishes.clone() };
+            let fingerprint = self.ledger.state().keys.get(id).map(|key| key.fingerprint);
+            if let (Some(route), Some(fingerprint)) = (&route, fingerprint) {
+                wishes.proxy = Some(wish(&self.vault, &fingerprint, route)?);
+            }
+            updates.push((id, fingerprint, wishes));
+        }
+        let vault = Arc::clone(&self.vault);
+        let changed = self.ledger.commit(move |state| {
+            let known = |fingerprint: Option<Fingerprint>| vault.upstream_key(&fingerprint?);
+            let updates = updates.into_iter().map(|(id, fingerprint, mut wishes)| {
+                // The log does not know credentials; the vault does.
+                let so_already = known(fingerprint).is_some_and(|key| Some(key.route()) == route.as_ref());
+                wishes.proxy.take_if(|_| so_already);
+                (id, wishes)
+            });
+            let updates: Vec<_> = updates.collect();
+            let routes: Vec<_> = updates
+                .iter()
+                .filter(|(_, wishes)| wishes.proxy.is_some())
+                .filter_map(|(id, _)| Some((*id, route.clone()?)))
+                .collect();
+            let decision = rules::update_keys(state, updates, &actor)?;
+            vault.stage(routes);
+            Ok(decision)
+        });
+        Ok(changed.await?)
+    }
+}
+
+/// A way to Google as the rules want it: what may be seen of it, and all of it, sealed.
+fn wish(vault: &Vault, fingerprint: &Fingerprint, route: &Route) -> Result<NewProxy, Error> {
+    let shown = route.shown().map_or(Change::Cleared, Change::To);
+    Ok(NewProxy { shown, secret: vault.seal_route(fingerprint, route)? })
+}
