@@ -9,6 +9,7 @@ pub mod body;
 pub mod classify;
 pub mod headers;
 mod json;
+pub mod live;
 pub mod scrub;
 pub mod stream;
 pub mod target;
@@ -106,6 +107,12 @@ struct Sending {
     left: u64,
 }
 
+impl Sending {
+    fn nothing() -> Self {
+        Self { chunks: VecDeque::new(), left: 0 }
+    }
+}
+
 impl Body for Sending {
     type Data = Bytes;
     type Error = Infallible;
@@ -155,15 +162,22 @@ pub enum CallError {
     /// The address cannot be called.
     #[error("the request has no valid address")]
     Address(#[source] http::Error),
+    /// Google agreed to a session, and the connection broke.
+    #[error("the connection to Google broke at its upgrade")]
+    Upgrade(#[source] hyper::Error),
 }
 
 impl CallError {
+    fn of(error: hyper_util::client::legacy::Error) -> Self {
+        if error.is_connect() { Self::Connect(error) } else { Self::Lost(error) }
+    }
+
     /// What the attempt came to.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Connect(_) => Verdict::ConnectFailed,
-            Self::Lost(_) => Verdict::ConnectionLost,
+            Self::Lost(_) | Self::Upgrade(_) => Verdict::ConnectionLost,
             Self::Address(_) => Verdict::PoolFault,
         }
     }
@@ -234,8 +248,6 @@ impl Gemini {
             // hyper leaves it out where nothing follows, and Google's front end wants it.
             sent.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        self.client.request(request).await.map_err(|error| {
-            if error.is_connect() { CallError::Connect(error) } else { CallError::Lost(error) }
-        })
+        self.client.request(request).await.map_err(CallError::of)
     }
 }

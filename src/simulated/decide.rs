@@ -67,7 +67,7 @@ impl World {
         Ok(reply.damaged(failure).delayed(&trip, first_byte))
     }
 
-    fn authenticate(&mut self, head: &Head) -> Result<Caller, Refusal> {
+    pub(super) fn authenticate(&mut self, head: &Head) -> Result<Caller, Refusal> {
         let (service, rpc) = head.call.rpc();
         let method = format!("google.ai.generativelanguage.{}.{service}.{rpc}", head.version);
         let credentials = &head.credentials;
@@ -273,7 +273,7 @@ impl World {
 }
 
 /// The refusal a failure amounts to, if it is one.
-fn refused_by(failure: &Failure) -> Option<Refusal> {
+pub(super) fn refused_by(failure: &Failure) -> Option<Refusal> {
     Some(match failure {
         Failure::Overloaded => refusal::overloaded(),
         Failure::HighDemand => refusal::high_demand(),

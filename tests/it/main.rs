@@ -13,6 +13,7 @@ mod crash;
 mod documents;
 mod edges;
 mod keys_command;
+mod live;
 mod proxying;
 mod scenario;
 mod secrecy;
