@@ -179,7 +179,8 @@ async fn ten_keys_of_which_three_are_good_serve_four_sdks_without_an_error() {
     let operator = server.operator().await;
     let attempts = operator.events_of("Attempted", seen.len()).await;
     let answered = operator.events_of("Answered", requests).await;
-    assert!(answered.iter().all(|event| event["outcome"] == "complete"));
+    let incomplete: Vec<_> = answered.iter().filter(|event| event["outcome"] != "complete").collect();
+    assert!(incomplete.is_empty(), "{incomplete:#?}");
     let of_key: BTreeMap<u64, &str> = operator
         .keys()
         .await
