@@ -287,3 +287,46 @@ fn left() -> Result {
 fn finish(who: &str, code: Option<u16>) -> Option<String> {
     Some(code.map_or_else(|| format!("{who}_CLOSED"), |code| format!("{who}_CLOSED_{code}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemini::scrub::Forms;
+
+    /// Verdict, outcome, and the codes that the client and Google are told.
+    fn judged(end: End) -> (Verdict, Outcome, Option<u16>, Option<u16>) {
+        let Result { verdict, outcome, words, .. } = judge(end, &Forms::new(b"AIza-secret"));
+        let code = |frame: Option<CloseFrame>| frame.map(|frame| u16::from(frame.code));
+        (verdict, outcome, code(words.0), code(words.1))
+    }
+
+    #[test]
+    fn who_ended_a_session_decides_what_it_came_to_and_the_other_side_is_told() {
+        let said = |code: u16| Stop::Closed(Some(CloseFrame { code: code.into(), reason: "".into() }));
+        let broke = || Stop::Broke(Error::ConnectionClosed);
+        let large = || {
+            let error = tokio_tungstenite::tungstenite::error::CapacityError::TooManyHeaders;
+            Stop::Broke(Error::Capacity(error))
+        };
+        let (truncated, cancelled) =
+            ((Verdict::Truncated, Outcome::Truncated), (Verdict::Cancelled, Outcome::Cancelled));
+        let complete = (Verdict::Success, Outcome::Complete);
+        for (end, (verdict, outcome), client, google) in [
+            (End::Google(said(1000)), complete, Some(1000), None),
+            (End::Google(Stop::Closed(None)), complete, Some(1000), None),
+            (End::Google(said(1011)), (Verdict::StreamError, Outcome::Truncated), Some(1011), None),
+            (End::Google(broke()), truncated, Some(1011), Some(1001)),
+            (End::Google(large()), truncated, Some(1011), Some(1001)),
+            (End::Google(Stop::Silent), truncated, Some(1011), Some(1001)),
+            (End::Google(Stop::Untold), truncated, Some(1011), Some(1001)),
+            (End::Client(said(4000)), complete, None, Some(4000)),
+            (End::Client(broke()), cancelled, None, Some(1001)),
+            (End::Client(large()), cancelled, Some(1009), Some(1001)),
+            (End::Client(Stop::Silent), cancelled, None, Some(1001)),
+            (End::Client(Stop::Untold), cancelled, None, Some(1001)),
+            (End::Stopped, truncated, Some(1001), Some(1001)),
+        ] {
+            assert_eq!(judged(end), (verdict, outcome, client, google));
+        }
+    }
+}
