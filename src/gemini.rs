@@ -10,6 +10,7 @@ pub mod classify;
 mod egress;
 pub mod headers;
 mod json;
+pub mod live;
 pub mod route;
 pub mod scrub;
 pub mod stream;
@@ -101,6 +102,12 @@ struct Sending {
     left: u64,
 }
 
+impl Sending {
+    fn nothing() -> Self {
+        Self { chunks: VecDeque::new(), left: 0 }
+    }
+}
+
 impl Body for Sending {
     type Data = Bytes;
     type Error = Infallible;
@@ -159,6 +166,9 @@ pub enum CallError {
     /// The address cannot be called.
     #[error("the request has no valid address")]
     Address(#[source] http::Error),
+    /// Google agreed to a session, and the connection broke.
+    #[error("the connection to Google broke at its upgrade")]
+    Upgrade(#[source] hyper::Error),
 }
 
 impl CallError {
@@ -180,7 +190,7 @@ impl CallError {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Connect(_) | Self::Proxy { .. } => Verdict::ConnectFailed,
-            Self::Lost(_) => Verdict::ConnectionLost,
+            Self::Lost(_) | Self::Upgrade(_) => Verdict::ConnectionLost,
             Self::Address(_) => Verdict::PoolFault,
         }
     }

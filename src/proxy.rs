@@ -8,6 +8,7 @@
 
 mod attempt;
 mod intake;
+mod live;
 mod record;
 mod relay;
 pub mod rescue;
@@ -28,8 +29,9 @@ use tokio::{
 };
 
 use self::{
-    attempt::{Attempted, Failure},
+    attempt::{Attempted, ErrorAnswer, Failure},
     intake::Body,
+    live::{Door, Handles},
     record::RequestRecord,
     rescue::Refusal,
     retry::Budget,
@@ -65,6 +67,8 @@ pub struct Proxy {
     clock: Clock,
     memory: Arc<Semaphore>,
     uploads: Uploads,
+    /// Live sessions that can be gone on with.
+    handles: Handles,
     /// Told whenever an attempt came to something, for those that wait for a key on trial.
     progress: Arc<Notify>,
     lifecycle: Lifecycle,
@@ -96,6 +100,8 @@ struct Asked {
     origin: String,
     deadline: Instant,
     timeout: Duration,
+    /// The one key that can go on with what this request goes on with.
+    only: Option<KeyId>,
     /// REQUEST_TIMEOUT: a try that had less was cut short by the client or by other tries.
     fair: Duration,
 }
@@ -130,6 +136,7 @@ impl Proxy {
             clock,
             memory: intake::memory(config.body_memory_bytes),
             uploads: Uploads::default(),
+            handles: Handles::default(),
             progress: Arc::default(),
             lifecycle,
             limits: Limits {
@@ -145,11 +152,12 @@ impl Proxy {
 
     /// Serves one request; every way out of it leaves exactly one `Answered` in the log, but for a refusal
     /// while the ledger is gone.
-    pub async fn serve(&self, request: poem::Request) -> Response {
+    pub async fn serve(self: &Arc<Self>, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
         let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
         let secure = request.scheme() == &http::uri::Scheme::HTTPS;
+        let door = Door::at(&request);
         let (parts, body) = request.into_parts();
         let shape = shape_of_path(parts.uri.path());
         let Some(reservation) = self.ledger.reserve().await else {
@@ -167,6 +175,7 @@ impl Proxy {
         record.called(&parts.headers);
         let response =
             match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
+                Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
                     intake::drain(body).await;
@@ -193,6 +202,9 @@ impl Proxy {
             return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
         }
         let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
+        if target.live && live::brings_a_token(&client, uri.query().unwrap_or_default()) {
+            return Err(Refusal::EphemeralToken);
+        }
         let known_upload =
             matches!(&target.upload, Some(Upload::Chunk { id }) if self.uploads.owner(id).is_some());
         match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
@@ -223,6 +235,7 @@ impl Proxy {
             origin: self.origin(secure, uri, &client),
             deadline: arrived + timeout,
             timeout,
+            only: None,
             fair: self.limits.request_timeout,
         })
     }
@@ -307,6 +320,7 @@ impl Proxy {
     async fn choose(&self, asked: &Asked, tried: &[KeyId]) -> Result<Choice, Nobody> {
         let from = match &asked.target.upload {
             Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
+            _ if asked.only.is_some() => asked.only.map_or(From::All, From::Only),
             _ if asked.target.bound => From::Keeper,
             _ => From::All,
         };
@@ -340,12 +354,25 @@ impl Proxy {
         last: Option<Failure>,
         nobody: Option<Nobody>,
     ) -> Response {
-        let refusal = match (last, nobody) {
+        match self.conclude(asked, last, nobody) {
+            Ok(answer) => self.relay_error(record, answer).await,
+            Err(refusal) => refuse(record, &refusal, asked.target.shape).await,
+        }
+    }
+
+    /// What there is to say when no key answered: Google's own word, or the pool's.
+    fn conclude(
+        &self,
+        asked: &Asked,
+        last: Option<Failure>,
+        nobody: Option<Nobody>,
+    ) -> Result<ErrorAnswer, Refusal> {
+        Err(match (last, nobody) {
             // Google's own word where it is about the request, the place, or Google.
             (Some(Failure { classified, answer: Some(answer), .. }), _)
                 if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
             {
-                return self.relay_error(record, answer).await;
+                return Ok(answer);
             }
             (Some(Failure { classified, .. }), _)
                 if matches!(classified.verdict, Verdict::TimedOut | Verdict::Cancelled) =>
@@ -366,8 +393,7 @@ impl Proxy {
             }
             // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
             (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000) },
-        };
-        refuse(record, &refusal, asked.target.shape).await
+        })
     }
 }
 

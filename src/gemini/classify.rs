@@ -7,6 +7,7 @@
 //! because Google quotes clients in its errors and a client must not be able to
 //! talk the pool out of its keys.
 
+mod closing;
 mod facts;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::io::Read;
 
 use projections::event::{Verdict, Violation, Window};
 
+pub use closing::classify_close;
 use facts::Facts;
 
 /// What is at fault, as a kind; the caller knows which one.

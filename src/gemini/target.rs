@@ -64,6 +64,8 @@ pub struct Target {
     pub bound: bool,
     /// A step of an upload.
     pub upload: Option<Upload>,
+    /// A session over a WebSocket; its first message names the model.
+    pub live: bool,
 }
 
 /// Why a request is not sent on.
@@ -171,6 +173,19 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Target,
         return Err(BadTarget::Character);
     }
     let decoded = check(&path)?;
+    if let Some(rpc) = live(&path) {
+        let (method, query) = (cut(rpc, 64), without_credentials(query));
+        let target = Target {
+            method,
+            path,
+            query,
+            streamed: true,
+            repeatable: true,
+            live: true,
+            ..blank(Shape::Native)
+        };
+        return Ok(Target { bound: false, ..target });
+    }
     let (uploading, rest) = below_version(&path, &decoded)?;
     let upload = if uploading { upload_step(method, query)? } else { None };
     let mut target = match rest.strip_prefix("openai").filter(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -245,6 +260,15 @@ fn is_version(segment: &str) -> bool {
     matches!(segment, "v1" | "v1beta" | "v1alpha")
 }
 
+/// The RPC of a path such as `/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent`.
+fn live(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/ws/google.ai.generativelanguage.")?;
+    let (version, name) = name.split_once('.')?;
+    let (service, rpc) = name.split_once('.')?;
+    let word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (is_version(version) && word(service) && word(rpc)).then_some(rpc)
+}
+
 /// What comes after the version, decoded, and whether it is an upload. The version is
 /// never rewritten, so it has to stand in the path in plain.
 fn below_version<'a>(path: &str, decoded: &'a str) -> Result<(bool, &'a str), BadTarget> {
@@ -299,6 +323,7 @@ fn blank(shape: Shape) -> Target {
         repeatable: false,
         bound: true,
         upload: None,
+        live: false,
     }
 }
 

@@ -151,7 +151,7 @@ pub(super) async fn run(
 
 /// Time is up. It is Google's silence only where this try had most of the time there is; else the
 /// client's own deadline, its slow body or an earlier try used it up, and no key is to blame.
-fn out_of_time(asked: &Asked, began: Instant) -> Classified {
+pub(super) fn out_of_time(asked: &Asked, began: Instant) -> Classified {
     if asked.deadline.saturating_duration_since(began) >= asked.fair / 2 {
         return Verdict::TimedOut.into();
     }
@@ -164,7 +164,7 @@ async fn failed(attempt: AttemptRecord, classified: Classified, answer: Option<E
 }
 
 /// Reads an error whole, takes the key out of it, and says what it means.
-async fn error_answer(
+pub(super) async fn error_answer(
     status: StatusCode,
     mut headers: HeaderMap,
     mut body: Incoming,

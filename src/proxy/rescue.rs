@@ -15,6 +15,9 @@ use crate::gemini::target::{BadTarget, Shape};
 /// Longest `Retry-After`, in seconds: some clients sleep whatever it says.
 const RETRY_AFTER_MOST: i64 = 60;
 
+/// Longest text of a close frame, in bytes (RFC 6455 §5.5: 125 with the code).
+const CLOSE_KEPT: usize = 123;
+
 /// Why the pool answers by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -31,6 +34,14 @@ pub enum Refusal {
     BodyTooLarge(usize),
     /// The body did not arrive.
     BodyBroken,
+    /// The path is that of a Live session, and the request no WebSocket's.
+    NoUpgrade,
+    /// One of Google's short-lived tokens in the place of an access key.
+    EphemeralToken,
+    /// The first message of a Live session did not come; how long was waited, in seconds.
+    NoSetup(u64),
+    /// A message of a Live session is too large; the limit in bytes.
+    MessageTooLarge(usize),
     /// Too many bodies in memory.
     NoMemory,
     /// There is no key at all.
@@ -68,6 +79,10 @@ impl Refusal {
             Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
             Self::BodyBroken => "BODY_BROKEN",
+            Self::NoUpgrade => "NO_WEBSOCKET",
+            Self::EphemeralToken => "EPHEMERAL_TOKEN",
+            Self::NoSetup(_) => "NO_SETUP",
+            Self::MessageTooLarge(_) => "MESSAGE_TOO_LARGE",
             Self::NoMemory => "BODY_MEMORY_FULL",
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
@@ -80,14 +95,19 @@ impl Refusal {
 
     fn status(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Target(_) | Self::BodyBroken => {
+            Self::Target(_) | Self::BodyBroken | Self::NoSetup(_) => {
                 (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "invalid_request")
             }
-            Self::Unknown { .. } => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication"),
+            Self::Unknown { .. } | Self::EphemeralToken => {
+                (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication")
+            }
+            Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "FAILED_PRECONDITION", "invalid_request"),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
             }
-            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request"),
+            Self::BodyTooLarge(_) | Self::MessageTooLarge(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
+            }
             Self::AllOut { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
             }
@@ -113,6 +133,12 @@ impl Refusal {
                 "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API."
             ),
             Self::BodyBroken => "The request's body did not arrive whole.".to_owned(),
+            Self::NoUpgrade => "The Live API is spoken over a WebSocket (version 13): this request asks for none.".to_owned(),
+            Self::EphemeralToken => "Gemini-Pool does not pass on ephemeral tokens, which belong to the key that made \
+                 them: use one of its own access keys."
+                .to_owned(),
+            Self::NoSetup(seconds) => format!("No setup message came within {seconds} s."),
+            Self::MessageTooLarge(most) => format!("A message is over {most} bytes, the limit here."),
             Self::NoMemory => "Too many large requests are under way (BODY_MEMORY_BYTES). Please retry in 1s.".to_owned(),
             Self::NoKeys => "This Gemini-Pool has no key that may be used. Its operator can add one with `gemini-pool keys add`."
                 .to_owned(),
@@ -145,6 +171,28 @@ impl Refusal {
         }
     }
 
+    /// The same at the end of a Live session: a close code, and a text that fits into a close frame.
+    #[must_use]
+    pub fn close(&self) -> (u16, String) {
+        let code = match self {
+            Self::Stopping => 1001,
+            Self::BodyBroken => 1002,
+            Self::MessageTooLarge(_) | Self::BodyTooLarge(_) => 1009,
+            Self::AllOut { .. } | Self::NoKeys | Self::NoMemory | Self::LogDown => 1013,
+            Self::Unanswered { .. } | Self::TooSlow { .. } => 1011,
+            _ => 1008,
+        };
+        let text = match (self, self.retry_in()) {
+            (Self::AllOut { .. }, Some(ms)) => {
+                format!("every key is out for this model; retry in {}s", seconds_up(ms))
+            }
+            (Self::AllOut { .. }, None) => "every key is out for this model".to_owned(),
+            (Self::BodyBroken, _) => "the frames of the session are broken".to_owned(),
+            _ => self.message(),
+        };
+        (code, close_text(&format!("Gemini-Pool: {}: {text}", self.reason())))
+    }
+
     /// The answer.
     #[must_use]
     pub fn respond(&self, shape: Shape) -> Response {
@@ -157,6 +205,11 @@ impl Refusal {
         let headers = response.headers_mut();
         if let Some(ms) = self.retry_in() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(ms).min(RETRY_AFTER_MOST)));
+        }
+        if *self == Self::NoUpgrade {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         let in_vain = self.retry_in().is_some_and(|ms| seconds_up(ms) > RETRY_AFTER_MOST)
             || matches!(self, Self::AllOut { back_in: None, .. });
@@ -195,6 +248,12 @@ impl Refusal {
 /// Whole seconds, rounded up, at least one: a client that comes back then comes not too early.
 fn seconds_up(ms: Millis) -> i64 {
     (ms.max(1) + 999) / 1_000
+}
+
+/// A text cut to what a close frame holds.
+#[must_use]
+pub fn close_text(text: &str) -> String {
+    text.get(..text.floor_char_boundary(CLOSE_KEPT)).unwrap_or_default().to_owned()
 }
 
 /// How a stream that began is ended when the rest will not come: an event in the one form that the

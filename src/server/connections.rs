@@ -98,7 +98,8 @@ async fn connection(socket: TcpStream, ends: Ends, app: Arc<impl Endpoint<Output
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let connection = http.serve_connection(TokioIo::new(socket), service);
+    // What a connection is upgraded to outlives it, and looks after its own end.
+    let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
         // Errors are the client's leaving, or an answer that broke; both are recorded where they happened.

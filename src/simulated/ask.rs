@@ -41,6 +41,8 @@ pub(super) enum Call {
     CreateInteraction,
     GetInteraction(String),
     DeleteInteraction(String),
+    /// A Live session.
+    Live,
     Unknown,
 }
 
@@ -69,6 +71,7 @@ impl Call {
             Self::CreateInteraction => ("InteractionService", "CreateInteraction"),
             Self::GetInteraction(_) => ("InteractionService", "GetInteraction"),
             Self::DeleteInteraction(_) => ("InteractionService", "DeleteInteraction"),
+            Self::Live => ("GenerativeService", "BidiGenerateContent"),
             Self::Unknown => ("", ""),
         }
     }
@@ -120,7 +123,10 @@ impl Head {
             .headers
             .keys()
             .map(http::HeaderName::as_str)
-            .filter(|name| is_forbidden(name))
+            // A session begins with an upgrade.
+            .filter(|name| {
+                is_forbidden(name) && !(call == Call::Live && ["connection", "upgrade"].contains(name))
+            })
             .map(|name| format!("header: {name}"))
             .collect();
         let leaked = query.iter().filter(|(name, _)| name == "key" || name == "access_token");
@@ -236,6 +242,14 @@ fn read_path(method: &Method, path: &str, query: &[(String, String)]) -> (String
         Some(rest) => (true, rest),
         None => (false, rest),
     };
+    if let Some(service) = rest.strip_prefix("ws/google.ai.generativelanguage.") {
+        return match service.split_once('.') {
+            Some((version @ ("v1" | "v1beta" | "v1alpha"), "GenerativeService.BidiGenerateContent")) => {
+                (version.to_owned(), Call::Live, String::new())
+            }
+            _ => unknown(""),
+        };
+    }
     let Some((version, rest)) = rest.split_once('/') else { return unknown("") };
     if !matches!(version, "v1" | "v1beta" | "v1alpha") {
         return unknown(version);
@@ -365,6 +379,11 @@ mod tests {
                 "GET",
                 "/v1beta/files/x:download?alt=media",
                 owned("v1beta", Call::DownloadFile("x".into()), ""),
+            ),
+            (
+                "GET",
+                "/ws/google.ai.generativelanguage.v1.GenerativeService.BidiGenerateContent",
+                owned("v1", Call::Live, ""),
             ),
             ("GET", "/v2/models", owned("v2", Call::Unknown, "")),
             ("GET", "//v1/models", owned("", Call::Unknown, "")),

@@ -67,7 +67,7 @@ impl World {
         Ok(reply.damaged(failure).delayed(&trip, first_byte))
     }
 
-    fn authenticate(&mut self, head: &Head) -> Result<Caller, Refusal> {
+    pub(super) fn authenticate(&mut self, head: &Head) -> Result<Caller, Refusal> {
         let (service, rpc) = head.call.rpc();
         let method = format!("google.ai.generativelanguage.{}.{service}.{rpc}", head.version);
         let credentials = &head.credentials;

@@ -52,6 +52,17 @@ pub enum Failure {
     EmptyStream,
     /// The last event lacks its blank line.
     NoFinalBlankLine,
+    /// A Live session is closed after this many messages, the first of which is `setupComplete`. (Of the others,
+    /// those that are answers strike at its upgrade, [`Failure::CutBeforeHead`] too; [`Failure::CutAfter`] cuts
+    /// it after as many messages, and [`Failure::Stall`] silences it.)
+    CloseLive {
+        /// Messages sent before.
+        after: usize,
+        /// The code.
+        code: u16,
+        /// The text, of 123 bytes at most.
+        reason: String,
+    },
 }
 
 /// How an error is written inside a stream.

@@ -34,6 +34,11 @@ impl Model {
         Self::with_methods(&["embedContent", "countTextTokens", "countTokens", "asyncBatchEmbedContent"])
     }
 
+    /// A model that talks, over a WebSocket.
+    pub fn live() -> Self {
+        Self::with_methods(&["bidiGenerateContent"])
+    }
+
     fn with_methods(methods: &[&str]) -> Self {
         Self {
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),

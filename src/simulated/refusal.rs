@@ -95,6 +95,11 @@ impl Refusal {
         angles(serde_json::to_string(&self.canonical()).unwrap_or_default())
     }
 
+    /// The message alone, as Live sessions say it.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn canonical(&self) -> Envelope<Canonical<'_>> {
         let Self { status, name, message, details, .. } = self;
         Envelope { error: Canonical { code: *status, message, status: name, details } }

@@ -35,7 +35,9 @@ pub struct Seen {
     pub outcome: Outcome,
     /// How the sending went.
     pub end: End,
-    /// Bytes of the request's body.
+    /// How the client ended a Live session: code (1005 without one) and text.
+    pub closed: Option<(u16, String)>,
+    /// Bytes of the request's body, or of a session's messages.
     pub body_len: u64,
     /// That body, where [`super::World::keep_bodies`] asked for it.
     pub body: Option<Bytes>,
@@ -140,6 +142,7 @@ mod tests {
             status: None,
             outcome: Outcome::Arrived,
             end: End::Open,
+            closed: None,
             body_len: 0,
             body: None,
             headers: Arc::default(),

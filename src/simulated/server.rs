@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,11 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use super::ask::{Ask, Head};
+use super::ask::{Ask, Call, Head};
+use super::live::{self, Session};
 use super::play::{Cut, Played, accepts_gzip, respond};
 use super::refusal;
 use super::reply::Reply;
-use super::seen::End;
+use super::seen::{End, Seen};
 use super::world::World;
 
 /// What the connections share.
@@ -47,10 +48,16 @@ pub(super) struct Open {
     /// Releases counted when the call was decided: it is held until there is one more, so that a release
     /// which comes before the hold is reached is not lost.
     released: u64,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Open {
+    /// Changes what is recorded of the call, and lets those know who wait for it.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Seen)) {
+        self.shared.world.lock().update(self.n, change);
+        self.shared.changed.notify_waiters();
+    }
+
     /// Waits for the next release. It never comes if nobody calls for it: that is a stall for ever.
     pub(super) fn release(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut releases = self.shared.released.subscribe();
@@ -90,13 +97,26 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     // Failing to set it would cost latency and nothing else.
     let _ = socket.set_nodelay(true);
-    let service = service_fn(move |request| handle(request, shared.clone()));
+    let session = Session::default();
+    let place = session.clone();
+    let service = service_fn(move |request| handle(request, shared.clone(), place.clone()));
     // An error here is a client that left or a cut we ordered: both are in the record.
-    let _ =
-        http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(socket), service).await;
+    let connection =
+        http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(socket), service);
+    let _ = connection.with_upgrades().await;
+    // In the same task, so that it is cut with the connections of the others.
+    let session = session.lock().take();
+    if let Some(session) = session {
+        session.await;
+    }
 }
 
-async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Played>, Cut> {
+async fn handle(
+    mut request: Request<Incoming>,
+    shared: Arc<Shared>,
+    session: Session,
+) -> Result<Response<Either<Played, Empty<Bytes>>>, Cut> {
+    let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let head = Head::read(parts);
     let gzip = accepts_gzip(&head.headers);
@@ -106,6 +126,10 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     };
     let mut call = Open { n, end: End::ClientLeft, released: 0, shared };
     call.shared.changed.notify_waiters();
+    if head.call == Call::Live {
+        call.released = *call.shared.released.borrow();
+        return live::answer(head, upgrade, call, &session).await;
+    }
     let body = Limited::new(body, limit).collect().await;
     call.released = *call.shared.released.borrow();
     let reply = match body {
@@ -129,5 +153,5 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if reply.hold {
         call.release().await;
     }
-    respond(reply, gzip, call)
+    respond(reply, gzip, call).map(|response| response.map(Either::Left))
 }

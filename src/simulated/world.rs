@@ -213,6 +213,7 @@ impl World {
             status: None,
             outcome: Outcome::Arrived,
             end: End::Open,
+            closed: None,
             body_len: 0,
             body: None,
             headers: head.headers.clone(),
@@ -240,6 +241,11 @@ impl World {
             seen.status = (!cut).then_some(reply.status);
             seen.outcome = reply.outcome;
         });
+    }
+
+    /// Records what a Live session adds to its call.
+    pub(super) fn update(&mut self, n: u64, change: impl FnOnce(&mut Seen)) {
+        self.record.update(n, change);
     }
 
     /// Records how the sending went.

@@ -14,6 +14,7 @@ mod documents;
 mod edges;
 mod keys_command;
 mod keys_said;
+mod live;
 mod outbound;
 mod proxying;
 mod scenario;

@@ -75,6 +75,33 @@ const operations = {
   async embed({ model, prompt }, answer) {
     answer.values = (await client.models.embedContent({ model, contents: prompt })).embeddings[0].values.length;
   },
+  // A session of one turn. Its end before that is an error.
+  async live({ model, prompt }, answer) {
+    const [turn, end] = [{}, {}];
+    turn.over = new Promise((resolve, reject) => Object.assign(turn, { resolve, reject }));
+    turn.over.catch(() => {}); // also where nobody comes to wait for it
+    end.over = new Promise((resolve) => Object.assign(end, { resolve }));
+    const session = await client.live.connect({
+      model,
+      config: { responseModalities: ["TEXT"] },
+      callbacks: {
+        onmessage: (message) => {
+          for (const part of message.serverContent?.modelTurn?.parts ?? []) add(answer, part.text);
+          if (message.usageMetadata) answer.tokens = tokens(message);
+          if (message.serverContent?.turnComplete) turn.resolve();
+        },
+        onerror: (event) => turn.reject(new Error(event.message)),
+        onclose: (event) => {
+          turn.reject(new Error(`closed with ${event.code}: ${event.reason}`));
+          end.resolve();
+        },
+      },
+    });
+    session.sendClientContent({ turns: prompt, turnComplete: true });
+    await turn.over;
+    session.close();
+    await end.over;
+  },
   async list_models(_call, answer) {
     answer.names = [];
     for await (const model of await client.models.list()) answer.names.push(model.name);

@@ -4,7 +4,7 @@ use projections::{
     ClientId, Digest, Event, Fingerprint, KeyId, Millis, Recorded, RequestId, State,
     event::{
         Actor, Answered, Attempted, ClientAdded, GateClosed, KeyAdded, KeyUpdated, Outcome, Scope, Tokens,
-        Verdict, Why, Window,
+        Verdict, Window,
     },
 };
 

@@ -247,6 +247,11 @@ fn paths_that_are_not_the_apis_are_refused() {
         "/upload/files",
         "/upload/v3/files",
         "/ws/google",
+        "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent",
+        "/ws/google.ai.generativelanguage.v2.GenerativeService.BidiGenerateContent",
+        "/ws/google.ai.generativelanguage.v1.GenerativeService",
+        "/ws/google.ai.generativelanguage.v1.GenerativeService.Bidi%2eX",
+        "/ws/google.ai.generativelanguage.v1.GenerativeService.A/b",
         "/v1beta2",
     ] {
         assert_eq!(refused(path), BadTarget::Version, "{path}");
@@ -315,4 +320,24 @@ proptest! {
         let _ = parse(&Method::POST, &format!("/v1/{path}"), Some(&query));
         let _ = query_credentials(&query).count();
     }
+}
+
+#[test]
+fn sessions_are_found_behind_one_slash_or_two_and_lose_their_credentials() {
+    for path in ["/ws/", "//ws/", "//ws//"] {
+        for (version, rpc) in [("v1", "BidiGenerateContent"), ("v1alpha", "BidiGenerateMusic")] {
+            let path = format!("{path}google.ai.generativelanguage.{version}.GenerativeService.{rpc}");
+            let target = parse(&Method::GET, &path, Some("key=secret&alt=x&access_token=other")).unwrap();
+            assert!(target.live && target.repeatable && target.streamed && !target.bound, "{target:?}");
+            assert_eq!(
+                target.path,
+                format!("/ws/google.ai.generativelanguage.{version}.GenerativeService.{rpc}")
+            );
+            assert_eq!(
+                (target.query.as_str(), target.method.as_str(), target.model.as_str()),
+                ("alt=x", rpc, "")
+            );
+        }
+    }
+    assert!(!parse(&Method::GET, "/v1/models", None).unwrap().live);
 }

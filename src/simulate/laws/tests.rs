@@ -24,6 +24,7 @@ fn tape() -> Tape {
         scope: Scope::Model { project: "p".to_owned(), model: MODEL.to_owned(), window: Window::Minute },
         cause: Verdict::QuotaMinute,
         until: Some(1_000),
+        probe: None,
         request: None,
         key: KeyId(1),
     };

@@ -1,0 +1,170 @@
+//! Live sessions: a WebSocket from the client, one to Google, and a key between them.
+//!
+//! The client's first message names the model, so the client's side is opened first and
+//! a key is chosen then. Until Google says its first word, which proves the key, a failure
+//! is seen by the next key only, and the first message is sent again; after it the session
+//! is this key's, to its end. The invariants are those of [`super`], with one more:
+//! however a session ends, the side that did not end it is told why by a close frame.
+
+mod client;
+mod door;
+mod handles;
+mod open;
+mod relay;
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use poem::Response;
+use projections::event::Outcome;
+use tokio::time::{Instant, timeout_at};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use self::client::{Client, Early};
+pub(super) use self::{door::Door, handles::Handles};
+use super::{
+    Asked, Proxy,
+    record::{RequestRecord, STOPPING},
+    refuse,
+    rescue::Refusal,
+};
+use crate::{
+    gemini::{live, target::query_credentials},
+    scheduler::Choice,
+};
+
+/// How the pool ends a session that came to nothing.
+struct Farewell {
+    frame: CloseFrame,
+    /// For the record.
+    reason: String,
+}
+
+impl From<&Refusal> for Farewell {
+    fn from(refusal: &Refusal) -> Self {
+        let (code, text) = refusal.close();
+        let frame = CloseFrame { code: code.into(), reason: text.into() };
+        Self { frame, reason: refusal.reason().to_owned() }
+    }
+}
+
+/// Whether the client brings one of the tokens that Google gives to browsers for a short time. They carry limits
+/// of their own, which would be lost if a session of theirs were opened with a key of the pool.
+pub(super) fn brings_a_token(headers: &HeaderMap, query: &str) -> bool {
+    let is_token = |text: &str| text.starts_with("auth_tokens/");
+    let values = headers.get_all("x-goog-api-key").iter().chain(headers.get_all("authorization"));
+    let mut values = values.filter_map(|value| value.to_str().ok());
+    values.any(|value| {
+        is_token(value) || value.split_once(' ').is_some_and(|(_, token)| is_token(token.trim()))
+    }) || query_credentials(query).any(|value| is_token(&value))
+}
+
+impl Proxy {
+    /// Opens the client's side, where there is any hope; the session goes on by itself.
+    pub(super) async fn go_live(
+        self: &Arc<Self>,
+        asked: Asked,
+        door: Option<Door>,
+        mut record: RequestRecord,
+    ) -> Response {
+        let Some(door) = door else { return refuse(record, &Refusal::NoUpgrade, asked.target.shape).await };
+        // Where nobody at all can serve, a plain 429 tells the client more than a session that closes.
+        if self.scheduler.ready(self.clock.now()).0 == 0 {
+            match self.choose(&asked, &[]).await {
+                Ok(Choice { .. }) => {}
+                Err(nobody) => return self.give_up(&asked, record, None, Some(nobody)).await,
+            }
+        }
+        let (response, upgrade) = door.open();
+        record.answered.status = response.status().as_u16();
+        tokio::spawn(Arc::clone(self).session(upgrade, asked, record));
+        response
+    }
+
+    async fn session(self: Arc<Self>, upgrade: poem::OnUpgrade, mut asked: Asked, mut record: RequestRecord) {
+        // Otherwise the client left before it could read that it is let in.
+        let Ok(Ok(socket)) = timeout_at(asked.deadline, upgrade).await else { return };
+        let mut client = Client::new(socket).await;
+        let cut = self.lifecycle.cut.clone();
+        let open = tokio::select! {
+            open = self.begin_session(&mut client, &mut asked, &mut record) => open,
+            () = cut.cancelled() => Err(Early::Farewell(Farewell::from(&Refusal::Stopping))),
+        };
+        match open {
+            Ok(open) => self.converse(client, open, record).await,
+            Err(Early::Left) => {
+                // Recorded as cancelled.
+                drop(record);
+                client.part(None).await;
+            }
+            Err(Early::Farewell(farewell)) => {
+                let stopping = farewell.reason == STOPPING;
+                record.answered.reason = Some(farewell.reason);
+                record.finish(Outcome::Refused, None).await;
+                client.say(Some(farewell.frame)).await;
+                if stopping {
+                    client.linger(relay::LAST_WORDS).await;
+                }
+                client.part(None).await;
+            }
+        }
+    }
+
+    /// From the client's first message to Google's.
+    async fn begin_session(
+        &self,
+        client: &mut Client,
+        asked: &mut Asked,
+        record: &mut RequestRecord,
+    ) -> Result<open::Open, Early> {
+        let first = client.first(asked.timeout).await?;
+        let setup = live::setup(&client::bytes(&first));
+        // The client took its time; from here on it is Google's.
+        asked.deadline = Instant::now() + asked.timeout;
+        asked.model = setup.model;
+        record.answered.model.clone_from(&asked.model);
+        // A session is gone on with in the project where it began.
+        asked.only = setup.handle.as_deref().and_then(|handle| self.handles.owner(handle));
+        tokio::select! {
+            open = self.open(asked, &first, record) => open.map_err(Early::Farewell),
+            early = client.wait() => Err(early),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_found_wherever_clients_put_them() {
+        let headers = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, http::HeaderValue::from_static(value));
+            headers
+        };
+        assert!(brings_a_token(&headers("authorization", "Token auth_tokens/1"), ""));
+        assert!(brings_a_token(&headers("authorization", "Bearer auth_tokens/1"), ""));
+        assert!(brings_a_token(&headers("x-goog-api-key", "auth_tokens/1"), ""));
+        assert!(brings_a_token(&HeaderMap::new(), "alt=x&access_token=auth_tokens%2F1"));
+        assert!(!brings_a_token(&headers("authorization", "Bearer a-key"), "key=AQ.auth_tokens/1"));
+    }
+
+    #[test]
+    fn farewells_fit_into_a_close_frame() {
+        let model = "m".repeat(128);
+        for refusal in [
+            Refusal::AllOut { model, back_in: Some(86_400_000) },
+            Refusal::NoKeys,
+            Refusal::LogDown,
+            Refusal::Stopping,
+            Refusal::MessageTooLarge(usize::MAX),
+            Refusal::NoSetup(30),
+            Refusal::Unanswered { last: "é".repeat(300) },
+        ] {
+            let Farewell { frame, .. } = Farewell::from(&refusal);
+            assert!(frame.reason.len() <= 123 && frame.code.is_allowed(), "{frame:?}");
+            assert!(frame.reason.contains(refusal.reason()), "{frame:?}");
+        }
+    }
+}
