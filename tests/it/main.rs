@@ -19,3 +19,4 @@ mod secrecy;
 mod stopping;
 mod streams;
 mod support;
+mod waiting;

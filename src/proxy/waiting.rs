@@ -1,0 +1,80 @@
+//! When a request waits: for a key, or before another try; and what it is told when that is in vain.
+//!
+//! The shell around [`super::queue`] and [`super::retry`]. It holds no key's place while it
+//! waits, and whoever leaves waits no more. Its invariant: what a refusal says of time is true.
+
+use projections::Millis;
+use tokio::time::Instant;
+
+use super::{
+    Asked, Proxy,
+    attempt::Failure,
+    queue::{Journey, NoTurn, Place, Release},
+    rescue::Refusal,
+    retry::{Again, Budget},
+};
+use crate::{
+    gemini::target::Upload,
+    ledger::clock::next_quota_day,
+    scheduler::{Ask, Choice, From, Nobody},
+    vault,
+};
+
+impl Proxy {
+    /// Whether a failed call may be made again; returns when it is time to.
+    pub(super) async fn may_repeat(&self, asked: &Asked, failure: &Failure, budget: &mut Budget) -> bool {
+        let left = asked.deadline.saturating_duration_since(Instant::now());
+        let random = vault::random().map_or(u64::MAX, u64::from_ne_bytes);
+        match budget.again(&failure.classified, asked.target.repeatable, left, random) {
+            Again::No => false,
+            Again::Now => true,
+            Again::After(wait) => {
+                let allowed = self.allowance.lock().take(self.began.elapsed());
+                if allowed {
+                    // Nothing is held meanwhile but the body: the key's place was given back.
+                    tokio::time::sleep(wait).await;
+                }
+                allowed
+            }
+        }
+    }
+
+    /// Chooses a key, or waits for one where that makes sense.
+    pub(super) async fn choose(
+        &self,
+        asked: &Asked,
+        journey: &mut Journey,
+    ) -> Result<(Choice, Option<Release<'_>>), NoTurn> {
+        let from = match &asked.target.upload {
+            Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
+            _ if asked.target.bound => From::Keeper,
+            _ => From::All,
+        };
+        let place = Place { model: asked.model.clone(), from };
+        let ask = |tried: &[_], crowd| {
+            let ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd };
+            // The request's id is random enough, and another one for every try.
+            let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
+            self.scheduler.choose(&ask, self.clock.now(), random)
+        };
+        self.queue.choose(place, journey, asked.deadline, ask).await
+    }
+
+    /// Says when to come back, truly.
+    pub(super) fn nothing_left(&self, asked: &Asked, none: NoTurn) -> Refusal {
+        let (now, model) = (self.clock.now(), asked.model.clone());
+        let back_in = |opens: Option<Millis>| opens.map(|opens| opens.saturating_sub(now).max(1));
+        match none {
+            // No project is back before the day turns, and one is just then: all are out for the day.
+            NoTurn::Nobody(Nobody { opens, .. }) => {
+                let daily = opens.is_some_and(|opens| opens == next_quota_day(now));
+                Refusal::AllOut { model, back_in: back_in(opens), daily }
+            }
+            // What others wait for is open before long, and they are before this one.
+            NoTurn::Late(opens) => {
+                Refusal::AllOut { model, back_in: back_in(opens).or(Some(1_000)), daily: false }
+            }
+            NoTurn::Full(opens) => Refusal::QueueFull { model, back_in: back_in(opens).unwrap_or(1_000) },
+        }
+    }
+}
