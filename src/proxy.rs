@@ -314,7 +314,7 @@ impl Proxy {
                     } else {
                         drop(release);
                     }
-                    if !self.may_repeat(asked, &failure, &mut budget).await {
+                    if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
                         return self.give_up(asked, record, Some(*failure), None);
                     }
                     last = Some(*failure);

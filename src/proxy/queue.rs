@@ -39,9 +39,9 @@ const MOST_WAITING: usize = 1_024;
 
 /// What a line waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub(super) model: String,
-    pub(super) from: From,
+struct Place {
+    model: String,
+    from: From,
 }
 
 /// Why a request gets no key.
@@ -242,7 +242,7 @@ impl Queue {
     /// [`NoTurn`].
     pub(super) async fn choose<'a, T>(
         &'a self,
-        place: Place,
+        (model, from): (&str, From),
         journey: &mut Journey,
         deadline: Instant,
         mut ask: impl FnMut(&[KeyId], bool) -> Result<T, Nobody>,
@@ -259,6 +259,7 @@ impl Queue {
             }
         }
         let ticket = *journey.ticket.get_or_insert_with(|| self.locked(Lines::ticket));
+        let place = Place { model: model.to_owned(), from };
         let waiter = Waiter { queue: self, place, ticket, waker: Arc::default() };
         let result = self.stand(&waiter, journey, (began, ends, deadline), &mut ask).await;
         journey.waited += began.elapsed();

@@ -121,7 +121,7 @@ impl RequestRecord {
             status,
             ?outcome,
             attempts,
-            waited_ms = (!self.waited.is_zero()).then(|| self.waited.as_millis() as u64),
+            waited_ms = (!self.waited.is_zero()).then_some(self.waited.as_millis() as u64),
             duration_ms,
             first_byte_ms = self.answered.first_byte_ms,
             reason = reason.as_deref(),

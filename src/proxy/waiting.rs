@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Asked, Proxy,
     attempt::Failure,
-    queue::{Journey, NoTurn, Place, Release},
+    queue::{Journey, NoTurn, Release},
     rescue::Refusal,
     retry::{Again, Budget},
 };
@@ -22,14 +22,22 @@ use crate::{
 
 impl Proxy {
     /// Whether a failed call may be made again; returns when it is time to.
-    pub(super) async fn may_repeat(&self, asked: &Asked, failure: &Failure, budget: &mut Budget) -> bool {
+    pub(super) async fn may_repeat(
+        &self,
+        asked: &Asked,
+        failure: &Failure,
+        journey: &Journey,
+        budget: &mut Budget,
+    ) -> bool {
         let left = asked.deadline.saturating_duration_since(Instant::now());
         let random = vault::random().map_or(u64::MAX, u64::from_ne_bytes);
         match budget.again(&failure.classified, asked.target.repeatable, left, random) {
             Again::No => false,
             Again::Now => true,
             Again::After(wait) => {
-                let allowed = self.allowance.lock().take(self.began.elapsed());
+                // Not even a wait is spent where no key is left to try.
+                let (_, keys) = self.scheduler.ready(self.clock.now());
+                let allowed = journey.tried.len() < keys && self.allowance.lock().take(self.began.elapsed());
                 if allowed {
                     // Nothing is held meanwhile but the body: the key's place was given back.
                     tokio::time::sleep(wait).await;
@@ -50,14 +58,13 @@ impl Proxy {
             _ if asked.target.bound => From::Keeper,
             _ => From::All,
         };
-        let place = Place { model: asked.model.clone(), from };
         let ask = |tried: &[_], crowd| {
             let ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd };
             // The request's id is random enough, and another one for every try.
             let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
             self.scheduler.choose(&ask, self.clock.now(), random)
         };
-        self.queue.choose(place, journey, asked.deadline, ask).await
+        self.queue.choose((&asked.model, from), journey, asked.deadline, ask).await
     }
 
     /// Says when to come back, truly.
@@ -70,11 +77,14 @@ impl Proxy {
                 let daily = opens.is_some_and(|opens| opens == next_quota_day(now));
                 Refusal::AllOut { model, back_in: back_in(opens), daily }
             }
-            // What others wait for is open before long, and they are before this one.
+            // What these would wait for may be open, and then others are before them.
             NoTurn::Late(opens) => {
-                Refusal::AllOut { model, back_in: back_in(opens).or(Some(1_000)), daily: false }
+                let back_in = back_in(opens).unwrap_or_default().max(1_000);
+                Refusal::AllOut { model, back_in: Some(back_in), daily: false }
             }
-            NoTurn::Full(opens) => Refusal::QueueFull { model, back_in: back_in(opens).unwrap_or(1_000) },
+            NoTurn::Full(opens) => {
+                Refusal::QueueFull { model, back_in: back_in(opens).unwrap_or_default().max(1_000) }
+            }
         }
     }
 }
