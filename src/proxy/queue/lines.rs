@@ -20,7 +20,7 @@ use std::{
 use projections::Millis;
 
 /// A request under way for so long was not refused.
-pub(super) const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_millis(500);
 /// A line that has come to this pace is none any more: whatever opened bears what comes.
 const FREE: usize = 64;
 

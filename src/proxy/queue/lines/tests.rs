@@ -98,10 +98,11 @@ fn one_refused_comes_back_to_the_head() {
 fn who_is_long_under_way_was_not_refused() {
     let (mut lines, tickets) = closed_line(9);
     assert_eq!(go(&mut lines, &tickets, at(0)), [0]);
-    assert_eq!(lines.turn(&KEY, tickets[1], at(999)), Turn::Paced(at(1_000)));
-    assert_eq!(go(&mut lines, &tickets, at(1_000)), [1, 2]);
+    let early = SETTLED - at(1);
+    assert_eq!(lines.turn(&KEY, tickets[1], early), Turn::Paced(SETTLED));
+    assert_eq!(go(&mut lines, &tickets, SETTLED), [1, 2]);
     lines.word(&KEY, tickets[0], Word::Served);
-    assert!(go(&mut lines, &tickets, at(1_000)).is_empty(), "its success was counted");
+    assert!(go(&mut lines, &tickets, SETTLED).is_empty(), "its success was counted");
 }
 
 #[test]
