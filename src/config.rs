@@ -76,6 +76,8 @@ pub struct Config {
     pub max_failures_per_key: u32,
     /// MAX_ATTEMPTS
     pub max_attempts: u8,
+    /// QUEUE_TIMEOUT: how long a request may wait for a key; zero: not at all
+    pub queue_timeout: Duration,
     /// STRATEGY
     pub strategy: Strategy,
     /// REQUEST_TIMEOUT: to the first byte of an answer, all tries together

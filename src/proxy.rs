@@ -9,15 +9,18 @@
 mod attempt;
 mod intake;
 mod live;
+mod queue;
 mod record;
 mod relay;
 pub mod rescue;
 pub mod retry;
 mod uploads;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use parking_lot::Mutex;
 use poem::Response;
 use projections::{
     KeyId, RequestId,
@@ -32,9 +35,10 @@ use self::{
     attempt::{Attempted, ErrorAnswer, Failure},
     intake::Body,
     live::{Door, Handles},
+    queue::{Journey, NoTurn, Queue, Word},
     record::RequestRecord,
     rescue::Refusal,
-    retry::Budget,
+    retry::{Allowance, Budget, at_the_door},
     uploads::Uploads,
 };
 use crate::{
@@ -48,12 +52,10 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
-    scheduler::{Ask, Choice, From, Nobody, Scheduler},
+    scheduler::Scheduler,
     vault::Vault,
 };
 
-/// How long to wait for a key that another request is trying for the first time.
-const TRIAL: Duration = Duration::from_secs(2);
 /// Largest head of a request, in bytes: SDKs send about one thousand.
 const MOST_HEADER_BYTES: usize = 64 << 10;
 
@@ -69,8 +71,12 @@ pub struct Proxy {
     uploads: Uploads,
     /// Live sessions that can be gone on with.
     handles: Handles,
-    /// Told whenever an attempt came to something, for those that wait for a key on trial.
+    /// Told whenever an attempt came to something, for those that wait.
     progress: Arc<Notify>,
+    queue: Queue,
+    /// What the whole pool may repeat, and since when it counts the time.
+    allowance: Mutex<Allowance>,
+    began: Instant,
     lifecycle: Lifecycle,
     limits: Limits,
 }
@@ -127,6 +133,8 @@ impl Proxy {
     #[must_use]
     pub fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
         let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
+        let progress = Arc::<Notify>::default();
+        let queue = Queue::new(config.queue_timeout, clock.clone(), Arc::clone(&progress), ledger.head());
         Self {
             ledger,
             scheduler,
@@ -137,7 +145,10 @@ impl Proxy {
             memory: intake::memory(config.body_memory_bytes),
             uploads: Uploads::default(),
             handles: Handles::default(),
-            progress: Arc::default(),
+            progress,
+            queue,
+            allowance: Mutex::new(Allowance::new(Duration::ZERO)),
+            began: Instant::now(),
             lifecycle,
             limits: Limits {
                 max_attempts: config.max_attempts,
@@ -267,17 +278,19 @@ impl Proxy {
 
     /// One key after the other, until one answers or none may be tried any more.
     async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
-        let mut tried: Vec<KeyId> = Vec::new();
+        let mut journey = Journey::default();
         let mut budget = Budget::new(self.limits.max_attempts);
         let mut last: Option<Failure> = None;
         loop {
-            let choice = match self.choose(asked, &tried).await {
-                Ok(choice) => choice,
-                Err(nobody) => return self.give_up(asked, record, last, Some(nobody)).await,
+            let chosen = self.choose(asked, &mut journey).await;
+            record.waited = journey.waited;
+            let (choice, release) = match chosen {
+                Ok(chosen) => chosen,
+                Err(none) => return self.give_up(asked, record, last, Some(none)).await,
             };
+            journey.tried.push(choice.key);
             let Some(key) = self.vault.upstream_key(&choice.fingerprint) else {
                 // Removed between the choice and now.
-                tried.push(choice.key);
                 continue;
             };
             let reserved = tokio::time::timeout_at(asked.deadline, self.ledger.reserve()).await;
@@ -290,7 +303,9 @@ impl Proxy {
                 )
                 .await;
             };
-            tried.push(choice.key);
+            if record.answered.attempts == 0 {
+                self.allowance.lock().first_try();
+            }
             record.answered.attempts = record.answered.attempts.saturating_add(1);
             let attempt = self.begin(asked, choice, reservation, &record, body.payload.len());
             let call = Call {
@@ -302,46 +317,22 @@ impl Proxy {
             };
             match attempt::run(&self.gemini, &call, &key, asked, attempt).await {
                 Attempted::Answered(answer) => {
+                    queue::tell(release, Word::Served);
                     drop(body);
                     return self.relay(asked, *answer, &key, record).await;
                 }
                 Attempted::Failed(failure) => {
-                    let go_on = budget.allows(&failure.classified, asked.target.repeatable);
-                    if !go_on || Instant::now() >= asked.deadline {
+                    if at_the_door(failure.classified.blame) {
+                        journey.refused();
+                        queue::tell(release, Word::Refused);
+                    } else {
+                        drop(release);
+                    }
+                    if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
                         return self.give_up(asked, record, Some(*failure), None).await;
                     }
                     last = Some(*failure);
                 }
-            }
-        }
-    }
-
-    /// Chooses a key; waits where the only ones left are on trial with another request.
-    async fn choose(&self, asked: &Asked, tried: &[KeyId]) -> Result<Choice, Nobody> {
-        let from = match &asked.target.upload {
-            Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
-            _ if asked.only.is_some() => asked.only.map_or(From::All, From::Only),
-            _ if asked.target.bound => From::Keeper,
-            _ => From::All,
-        };
-        let mut ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd: false };
-        // The request's id is random enough, and another one for every try.
-        let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
-        let patience = asked.deadline.min(Instant::now() + TRIAL);
-        let first = self.scheduler.choose(&ask, self.clock.now(), random);
-        if !matches!(&first, Err(nobody) if nobody.on_trial) {
-            return first;
-        }
-        loop {
-            let progress = self.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            match self.scheduler.choose(&ask, self.clock.now(), random) {
-                Err(nobody) if nobody.on_trial => {
-                    // A refusal comes at once; what takes longer is a key at work.
-                    ask.crowd = tokio::time::timeout_at(patience, progress).await.is_err();
-                }
-                chosen => return chosen,
             }
         }
     }
@@ -352,9 +343,9 @@ impl Proxy {
         asked: &Asked,
         record: RequestRecord,
         last: Option<Failure>,
-        nobody: Option<Nobody>,
+        none: Option<NoTurn>,
     ) -> Response {
-        match self.conclude(asked, last, nobody) {
+        match self.conclude(asked, last, none) {
             Ok(answer) => self.relay_error(record, answer).await,
             Err(refusal) => refuse(record, &refusal, asked.target.shape).await,
         }
@@ -365,9 +356,9 @@ impl Proxy {
         &self,
         asked: &Asked,
         last: Option<Failure>,
-        nobody: Option<Nobody>,
+        none: Option<NoTurn>,
     ) -> Result<ErrorAnswer, Refusal> {
-        Err(match (last, nobody) {
+        Err(match (last, none) {
             // Google's own word where it is about the request, the place, or Google.
             (Some(Failure { classified, answer: Some(answer), .. }), _)
                 if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
@@ -387,12 +378,9 @@ impl Proxy {
                 }
             }
             (None, Some(_)) if self.ledger.state().keys.is_empty() => Refusal::NoKeys,
-            (_, Some(nobody)) => {
-                let back_in = nobody.opens.map(|opens| opens.saturating_sub(self.clock.now()).max(1));
-                Refusal::AllOut { model: asked.model.clone(), back_in }
-            }
+            (_, Some(none)) => self.nothing_left(asked, none),
             // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
-            (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000) },
+            (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000), daily: false },
         })
     }
 }

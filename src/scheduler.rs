@@ -39,7 +39,7 @@ pub struct Ask<'a> {
 }
 
 /// Which keys may be chosen at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum From {
     /// Any.
     #[default]

@@ -99,6 +99,12 @@ pub const SETTINGS: &[Setting] = &[
         "Upstream tries per request at most, 1 to 10. A key that Google refuses at the door (bad credential, spent \
          quota) does not count: it is closed at once, and the next one is tried.",
     ),
+    setting(
+        "QUEUE_TIMEOUT",
+        "5",
+        "Seconds, such as 5 or 0.5, that a request may wait for a key when all are out and the first is known to be \
+         back by then; 0 to 600. 0: it is refused at once.",
+    ),
     setting("STRATEGY", "least-loaded", "How to choose among usable keys: least-loaded or round-robin."),
     setting(
         "REQUEST_TIMEOUT",

@@ -27,7 +27,7 @@ pub struct Sources {
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
-const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES", "QUEUE_TIMEOUT"];
+const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES"];
 /// Settings that are taken without an effect, because existing files have them.
 const NO_EFFECT_YET: &[&str] = &["KEY_RECHECK_INTERVAL", "LOG_RETENTION_DAYS"];
 
@@ -69,6 +69,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         outbound_proxy: reader.proxy("OUTBOUND_PROXY"),
         max_failures_per_key: reader.number("MAX_FAILURES_PER_KEY", 1, 1_000_000),
         max_attempts: reader.number("MAX_ATTEMPTS", 1, 10),
+        queue_timeout: reader.parts_of_seconds("QUEUE_TIMEOUT", 600),
         strategy: reader.get("STRATEGY", "least-loaded or round-robin", strategy).unwrap_or_default(),
         request_timeout: reader.seconds("REQUEST_TIMEOUT", 1),
         stream_idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT", 1),
@@ -261,6 +262,15 @@ impl Reader<'_> {
         Duration::from_secs(self.number(name, least, 86_400))
     }
 
+    /// A time for which whole seconds are too coarse.
+    fn parts_of_seconds(&mut self, name: &'static str, most: u32) -> Duration {
+        let wants = format!("a number of seconds from 0 to {most}, such as 2 or 0.5");
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let read = |text: &str| text.parse::<f64>().ok().filter(|_| plain(text));
+        let read = |text: &str| read(text).filter(|seconds| *seconds <= f64::from(most));
+        self.get(name, &wants, read).map(Duration::from_secs_f64).unwrap_or_default()
+    }
+
     fn flag(&mut self, name: &'static str) -> bool {
         let read = |text: &str| match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true),
@@ -353,11 +363,23 @@ mod tests {
             ("LOG_FAILURE", "ignore"),
             ("OUTBOUND_PROXY", "http://ann:s3cret@proxy"),
             ("BODY_MEMORY_BYTES", "2048"),
+            ("QUEUE_TIMEOUT", "-1"),
         ]))
         .unwrap_err();
         insta::with_settings!({snapshot_path => "../../snapshots", prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!("settings_mistakes", mistakes.to_string());
         });
+    }
+
+    #[test]
+    fn the_queue_timeout_may_have_parts_of_seconds() {
+        let told = |text| read(&env(&[("QUEUE_TIMEOUT", text)])).map(|config| config.queue_timeout);
+        for (text, ms) in [("", 5_000), ("0", 0), ("0.25", 250), ("600", 600_000)] {
+            assert_eq!(told(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for text in ["600.1", "-1", "inf", "nan", "1e2", "5s", "."] {
+            assert!(told(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) fn ms(since: Instant) -> u32 {
 /// The record of a client's request; see [`Answered`].
 pub(super) struct RequestRecord {
     pub(super) answered: Answered,
+    /// How long it waited for a key.
+    pub(super) waited: Duration,
     /// What the client calls the request, for the program's own log.
     client_request_id: Option<String>,
     began: Instant,
@@ -86,7 +88,8 @@ impl RequestRecord {
         };
         let (cut, running) = (lifecycle.cut.clone(), lifecycle.requests.token());
         let (began, reservation) = (Instant::now(), Some(reservation));
-        Self { answered, client_request_id: None, began, reservation, cut, _running: running }
+        let waited = Duration::ZERO;
+        Self { answered, waited, client_request_id: None, began, reservation, cut, _running: running }
     }
 
     /// Remembers the client's own `x-request-id`, where it is one.
@@ -129,6 +132,7 @@ impl RequestRecord {
             status,
             ?outcome,
             attempts,
+            waited_ms = (!self.waited.is_zero()).then_some(self.waited.as_millis() as u64),
             duration_ms,
             first_byte_ms = self.answered.first_byte_ms,
             reason = reason.as_deref(),

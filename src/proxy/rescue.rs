@@ -52,6 +52,15 @@ pub enum Refusal {
         model: String,
         /// Milliseconds until the first is expected back.
         back_in: Option<Millis>,
+        /// Every project is out of its quota of the day, or of more than that.
+        daily: bool,
+    },
+    /// As many requests wait for a key as may.
+    QueueFull {
+        /// The model asked for.
+        model: String,
+        /// Milliseconds until a key is expected back.
+        back_in: Millis,
     },
     /// Google was not reached, or did not answer well, in all the tries allowed.
     Unanswered {
@@ -86,6 +95,7 @@ impl Refusal {
             Self::NoMemory => "BODY_MEMORY_FULL",
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
+            Self::QueueFull { .. } => "QUEUE_FULL",
             Self::Unanswered { .. } => "UPSTREAM_UNAVAILABLE",
             Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
             Self::LogDown => "LOG_UNAVAILABLE",
@@ -108,7 +118,10 @@ impl Refusal {
             Self::BodyTooLarge(_) | Self::MessageTooLarge(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
             }
-            Self::AllOut { .. } => {
+            Self::AllOut { daily: true, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "quota_exceeded")
+            }
+            Self::AllOut { .. } | Self::QueueFull { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
             }
             Self::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
@@ -142,18 +155,25 @@ impl Refusal {
             Self::NoMemory => "Too many large requests are under way (BODY_MEMORY_BYTES). Please retry in 1s.".to_owned(),
             Self::NoKeys => "This Gemini-Pool has no key that may be used. Its operator can add one with `gemini-pool keys add`."
                 .to_owned(),
-            Self::AllOut { model, back_in } => {
-                let what = if model.is_empty() { "this request".to_owned() } else { model.clone() };
+            Self::AllOut { model, back_in, daily } => {
+                let (model, of_today) = (named(model), if *daily { " of its quota of the day" } else { "" });
                 match back_in {
-                    Some(ms) => {
-                        format!("Every key of this Gemini-Pool is out for {what}. Please retry in {}s.", seconds_up(*ms))
-                    }
+                    Some(ms) => format!(
+                        "Every key of this Gemini-Pool is out{of_today} for {model}. Please retry in {}.",
+                        seconds(*ms)
+                    ),
                     None => format!(
-                        "Every key of this Gemini-Pool is out for {what}, and none comes back by itself: its operator \
+                        "Every key of this Gemini-Pool is out for {model}, and none comes back by itself: its operator \
                          must look (`gemini-pool keys list`)."
                     ),
                 }
             }
+            Self::QueueFull { model, back_in } => format!(
+                "Every key of this Gemini-Pool is out for {}, and too many requests wait for one already. Please retry \
+                 in {}.",
+                named(model),
+                seconds(*back_in)
+            ),
             Self::Unanswered { last } => format!("Google could not be reached through any key tried ({last})."),
             Self::TooSlow { seconds } => {
                 format!("Google did not begin to answer within {seconds} s (REQUEST_TIMEOUT, or the request's own deadline).")
@@ -166,6 +186,7 @@ impl Refusal {
     fn retry_in(&self) -> Option<Millis> {
         match self {
             Self::AllOut { back_in, .. } => *back_in,
+            Self::QueueFull { back_in, .. } => Some(*back_in),
             Self::NoMemory | Self::Stopping => Some(1_000),
             _ => None,
         }
@@ -229,10 +250,21 @@ impl Refusal {
             "reason": self.reason(),
             "domain": "gemini-pool",
         })];
+        // Gemini CLI gives up for the day where it reads PerDay (gemini-wire §5), so it has to be true.
+        if let Self::AllOut { model, daily: true, .. } = self {
+            details.push(json!({
+                "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                "violations": [{
+                    "quotaMetric": "generativelanguage.googleapis.com/generate_requests_per_model_per_day",
+                    "quotaId": "GenerateRequestsPerDayPerProjectPerModel",
+                    "quotaDimensions": {"location": "global", "model": model},
+                }],
+            }));
+        }
         if let Some(ms) = self.retry_in() {
             details.push(json!({
                 "@type": "type.googleapis.com/google.rpc.RetryInfo",
-                "retryDelay": format!("{}s", seconds_up(ms)),
+                "retryDelay": seconds(ms),
             }));
         }
         let error = json!({"error": {
@@ -242,6 +274,20 @@ impl Refusal {
             Shape::OpenAi => format!("{:#}\n", Value::Array(vec![error])),
             Shape::Native | Shape::Interactions => format!("{error:#}\n"),
         }
+    }
+}
+
+/// What people call what was asked for.
+fn named(model: &str) -> &str {
+    if model.is_empty() { "this request" } else { model }
+}
+
+/// Seconds as Google writes them, to the millisecond and with no more digits than it takes.
+fn seconds(ms: Millis) -> String {
+    let ms = ms.max(1);
+    match ms % 1_000 {
+        0 => format!("{}s", ms / 1_000),
+        part => format!("{}.{part:03}s", ms / 1_000),
     }
 }
 
@@ -271,3 +317,6 @@ pub fn last_event(shape: Shape, how: &str) -> Bytes {
     };
     Bytes::from(format!("data: {error}\r\n\r\n"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,4 @@ mod simulation;
 mod stopping;
 mod streams;
 mod support;
+mod waiting;

@@ -4,7 +4,7 @@
 //! the first message. Both are recorded and folded before the next key is chosen.
 
 use futures_util::{SinkExt, StreamExt};
-use projections::{KeyId, event::Verdict};
+use projections::event::Verdict;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
@@ -18,9 +18,10 @@ use crate::{
     },
     proxy::{
         attempt::{Attempted, ErrorAnswer, Failure, error_answer, out_of_time},
+        queue::{self, Journey, NoTurn, Word},
         record::AttemptRecord,
         rescue::close_text,
-        retry::Budget,
+        retry::{Budget, at_the_door},
     },
     vault::UpstreamKey,
 };
@@ -49,17 +50,19 @@ impl Proxy {
         setup: &Message,
         record: &mut RequestRecord,
     ) -> Result<Open, Farewell> {
-        let mut tried: Vec<KeyId> = Vec::new();
+        let mut journey = Journey::default();
         let mut budget = Budget::new(self.limits.max_attempts);
         let mut last: Option<Missed> = None;
         loop {
-            let choice = match self.choose(asked, &tried).await {
-                Ok(choice) => choice,
-                Err(nobody) => {
-                    return Err(self.farewell(asked, last, Some(nobody)));
+            let chosen = self.choose(asked, &mut journey).await;
+            record.waited = journey.waited;
+            let (choice, release) = match chosen {
+                Ok(chosen) => chosen,
+                Err(none) => {
+                    return Err(self.farewell(asked, last, Some(none)));
                 }
             };
-            tried.push(choice.key);
+            journey.tried.push(choice.key);
             // Otherwise it was removed between the choice and now.
             let Some(key) = self.vault.upstream_key(&choice.fingerprint) else { continue };
             let reservation = match timeout_at(asked.deadline, self.ledger.reserve()).await {
@@ -67,14 +70,25 @@ impl Proxy {
                 Ok(None) => return Err(Farewell::from(&Refusal::Stopping)),
                 Err(_) => return Err(Farewell::from(&Refusal::TooSlow { seconds: asked.timeout.as_secs() })),
             };
+            if record.answered.attempts == 0 {
+                self.allowance.lock().first_try();
+            }
             record.answered.attempts = record.answered.attempts.saturating_add(1);
             let attempt = self.begin(asked, choice, reservation, record, setup.len());
             let missed = match self.try_key(asked, setup, key, attempt).await {
-                Ok(open) => return Ok(open),
+                Ok(open) => {
+                    queue::tell(release, Word::Served);
+                    return Ok(open);
+                }
                 Err(missed) => missed,
             };
-            let go_on = budget.allows(&missed.failure.classified, asked.target.repeatable);
-            if !go_on || Instant::now() >= asked.deadline {
+            if at_the_door(missed.failure.classified.blame) {
+                journey.refused();
+                queue::tell(release, Word::Refused);
+            } else {
+                drop(release);
+            }
+            if !self.may_repeat(asked, &missed.failure, &journey, &mut budget).await {
                 return Err(self.farewell(asked, Some(missed), None));
             }
             last = Some(missed);
@@ -151,12 +165,7 @@ impl Proxy {
     }
 
     /// What the client is told when no key got an answer.
-    fn farewell(
-        &self,
-        asked: &Asked,
-        last: Option<Missed>,
-        nobody: Option<crate::scheduler::Nobody>,
-    ) -> Farewell {
+    fn farewell(&self, asked: &Asked, last: Option<Missed>, none: Option<NoTurn>) -> Farewell {
         let last = match last {
             // Google's own word where it is about the request, the place, or Google.
             Some(Missed { failure, frame: Some(frame) })
@@ -167,7 +176,7 @@ impl Proxy {
             }
             last => last.map(|missed| missed.failure),
         };
-        match self.conclude(asked, last, nobody) {
+        match self.conclude(asked, last, none) {
             Ok(answer) => closing(&answer),
             Err(refusal) => Farewell::from(&refusal),
         }

@@ -1,0 +1,194 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KEY: u8 = 0;
+
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A line of `n` that was told that something opens, and how to wake each.
+fn closed_line(n: u64) -> (Lines<u8, u64>, Vec<Ticket>) {
+    let mut lines = Lines::new(1_000);
+    let tickets: Vec<Ticket> = (0..n).map(|_| lines.ticket()).collect();
+    for (ticket, who) in tickets.iter().zip(0..) {
+        lines.join(&KEY, *ticket, &who).unwrap();
+    }
+    lines.closed(&KEY, Some(7));
+    (lines, tickets)
+}
+
+/// Lets everybody go who may; gives who went.
+fn go(lines: &mut Lines<u8, u64>, tickets: &[Ticket], now: Duration) -> Vec<usize> {
+    let mut went = Vec::new();
+    while let Some(who) = lines.awake(&KEY, now) {
+        let who = usize::try_from(who).unwrap();
+        assert_eq!(lines.turn(&KEY, tickets[who], now), Turn::Ask);
+        lines.let_go(&KEY, tickets[who], now);
+        went.push(who);
+    }
+    went
+}
+
+#[test]
+fn nobody_waits_where_nobody_did() {
+    let mut lines = Lines::<u8, ()>::new(3);
+    let ticket = lines.ticket();
+    assert_eq!(lines.turn(&KEY, ticket, at(0)), Turn::Ask);
+    assert!(!lines.let_go(&KEY, ticket, at(0)));
+    assert_eq!(lines.len(), 0);
+}
+
+#[test]
+fn who_comes_later_goes_behind_and_other_lines_are_others() {
+    let (mut lines, tickets) = closed_line(2);
+    let late = lines.ticket();
+    assert_eq!(lines.turn(&KEY, tickets[0], at(0)), Turn::Ask);
+    assert_eq!(lines.turn(&KEY, tickets[1], at(0)), Turn::Behind);
+    assert_eq!(lines.turn(&KEY, late, at(0)), Turn::Behind);
+    assert_eq!(lines.turn(&1, late, at(0)), Turn::Ask);
+    assert_eq!((lines.opens(&KEY), lines.opens(&1)), (Some(7), None));
+}
+
+#[test]
+fn the_pace_doubles_from_round_to_round() {
+    let (mut lines, tickets) = closed_line(20);
+    let mut went = go(&mut lines, &tickets, at(0));
+    for round in [1, 2, 4, 8, 5] {
+        assert_eq!(went.len(), round);
+        went.iter().for_each(|who| lines.word(&KEY, tickets[*who], Word::Served));
+        went = go(&mut lines, &tickets, at(0));
+    }
+    assert!(went.is_empty());
+    assert_eq!(lines.len(), 0, "the line is over");
+}
+
+#[test]
+fn a_refusal_halves_the_pace_and_a_closing_begins_anew() {
+    let (mut lines, tickets) = closed_line(30);
+    let mut went = go(&mut lines, &tickets, at(0));
+    while went.len() < 4 {
+        went.iter().for_each(|who| lines.word(&KEY, tickets[*who], Word::Served));
+        went = go(&mut lines, &tickets, at(0));
+    }
+    lines.word(&KEY, tickets[went[0]], Word::Refused);
+    assert!(go(&mut lines, &tickets, at(0)).is_empty(), "three are out, two may be");
+    lines.word(&KEY, tickets[went[1]], Word::Gone);
+    lines.word(&KEY, tickets[went[2]], Word::Gone);
+    assert_eq!(go(&mut lines, &tickets, at(0)).len(), 1);
+    lines.closed(&KEY, None);
+    lines.word(&KEY, tickets[went[3]], Word::Gone);
+    assert!(go(&mut lines, &tickets, at(0)).is_empty(), "one is out, one may be");
+}
+
+#[test]
+fn one_refused_comes_back_to_the_head() {
+    let (mut lines, tickets) = closed_line(3);
+    assert_eq!(go(&mut lines, &tickets, at(0)), [0]);
+    lines.word(&KEY, tickets[0], Word::Refused);
+    lines.join(&KEY, tickets[0], &0).unwrap();
+    assert_eq!(lines.turn(&KEY, tickets[0], at(0)), Turn::Ask);
+    assert_eq!(lines.turn(&KEY, tickets[1], at(0)), Turn::Behind);
+}
+
+#[test]
+fn who_is_long_under_way_was_not_refused() {
+    let (mut lines, tickets) = closed_line(9);
+    assert_eq!(go(&mut lines, &tickets, at(0)), [0]);
+    let early = SETTLED - at(1);
+    assert_eq!(lines.turn(&KEY, tickets[1], early), Turn::Paced(SETTLED));
+    assert_eq!(go(&mut lines, &tickets, SETTLED), [1, 2]);
+    lines.word(&KEY, tickets[0], Word::Served);
+    assert!(go(&mut lines, &tickets, SETTLED).is_empty(), "its success was counted");
+}
+
+#[test]
+fn a_line_on_its_way_that_nobody_waits_in_still_has_a_pace() {
+    let (mut lines, tickets) = closed_line(1);
+    assert_eq!(go(&mut lines, &tickets, at(0)), [0]);
+    let late = lines.ticket();
+    assert_eq!(lines.turn(&KEY, late, at(0)), Turn::Paced(SETTLED));
+    assert!(lines.is_paced(&KEY));
+    assert_eq!(lines.turn(&KEY, late, SETTLED), Turn::Ask);
+    assert_eq!(lines.len(), 0, "and is forgotten when it has none");
+}
+
+#[test]
+fn places_are_bounded_over_all_lines_and_given_back() {
+    let mut lines = Lines::new(2);
+    let tickets: Vec<Ticket> = (0..3).map(|_| lines.ticket()).collect();
+    assert_eq!(lines.join(&0, tickets[0], &()), Ok(true));
+    assert_eq!(lines.join(&1, tickets[1], &()), Ok(true));
+    assert_eq!(lines.join(&1, tickets[1], &()), Ok(false), "it has its place");
+    assert_eq!(lines.join(&1, tickets[2], &()), Err(Full));
+    lines.leave(&0, tickets[0]);
+    lines.leave(&0, tickets[0]);
+    assert_eq!(lines.join(&1, tickets[2], &()), Ok(true));
+    assert_eq!(lines.len(), 1);
+}
+
+proptest! {
+    /// Whatever happens in whatever order: nobody overtakes, no more are out than may be, no more wait
+    /// than may, whoever may ask is told, and in the end nothing is left.
+    #[test]
+    fn law_order_pace_and_places(
+        steps in proptest::collection::vec((0u8..8, any::<prop::sample::Index>(), 0u64..700), 1..300),
+    ) {
+        let mut lines = Lines::<u8, Ticket>::new(12);
+        let (mut waiting, mut out) = (BTreeSet::new(), BTreeSet::new());
+        let mut now = at(0);
+        for (what, which, passes) in steps {
+            let pick = |set: &BTreeSet<Ticket>| {
+                (!set.is_empty()).then(|| *set.iter().nth(which.index(set.len())).unwrap())
+            };
+            match what {
+                0 | 1 => {
+                    let ticket = lines.ticket();
+                    if lines.turn(&KEY, ticket, now) == Turn::Ask && what == 0 {
+                        prop_assert!(waiting.is_empty(), "an arrival overtook");
+                        if lines.let_go(&KEY, ticket, now) { out.insert(ticket); }
+                    } else {
+                        let joined = lines.join(&KEY, ticket, &ticket).is_ok();
+                        prop_assert_eq!(joined, waiting.len() < 12);
+                        if joined { waiting.insert(ticket); }
+                    }
+                }
+                2 | 3 => if let Some(head) = lines.awake(&KEY, now) {
+                    prop_assert_eq!(Some(&head), waiting.first());
+                    let line = &lines.lines[&KEY];
+                    prop_assert!(line.out.len() < line.pace);
+                    if lines.let_go(&KEY, head, now) { out.insert(head); }
+                    waiting.remove(&head);
+                }
+                4 => if let Some(ticket) = pick(&waiting) {
+                    lines.leave(&KEY, ticket);
+                    waiting.remove(&ticket);
+                }
+                5 => if let Some(ticket) = pick(&out) {
+                    out.remove(&ticket);
+                    lines.word(&KEY, ticket, [Word::Served, Word::Refused, Word::Gone][which.index(3)]);
+                }
+                6 => if !waiting.is_empty() { lines.closed(&KEY, None) },
+                _ => now += at(passes),
+            }
+            prop_assert_eq!(lines.waiting, waiting.len());
+            if let Some(line) = lines.lines.get(&KEY) {
+                prop_assert!(line.waiting.keys().eq(waiting.iter()));
+                prop_assert!(line.pace >= 1);
+                prop_assert!(line.out.keys().all(|ticket| out.contains(ticket)));
+                // Somebody waits and nobody is out: the head may ask, or all would sleep for ever.
+                if line.out.is_empty() && let Some(first) = waiting.first() {
+                    prop_assert_eq!(line.turn(*first), Turn::Ask);
+                }
+            } else {
+                prop_assert!(waiting.is_empty());
+            }
+        }
+        for ticket in waiting { lines.leave(&KEY, ticket); }
+        for ticket in out { lines.word(&KEY, ticket, Word::Gone); }
+        prop_assert_eq!((lines.len(), lines.waiting), (0, 0));
+    }
+}

@@ -1,0 +1,91 @@
+//! When a request waits: for a key, or before another try; and what it is told when that is in vain.
+//!
+//! The shell around [`super::queue`] and [`super::retry`]. It holds no key's place while it
+//! waits, and whoever leaves waits no more. Its invariant: what a refusal says of time is true.
+
+use projections::Millis;
+use tokio::time::Instant;
+
+use super::{
+    Asked, Proxy,
+    attempt::Failure,
+    queue::{Journey, NoTurn, Release},
+    rescue::Refusal,
+    retry::{Again, Budget},
+};
+use crate::{
+    gemini::target::Upload,
+    scheduler::{Ask, Choice, From, Nobody},
+    vault,
+};
+
+impl Proxy {
+    /// Whether a failed call may be made again; returns when it is time to.
+    pub(super) async fn may_repeat(
+        &self,
+        asked: &Asked,
+        failure: &Failure,
+        journey: &Journey,
+        budget: &mut Budget,
+    ) -> bool {
+        let left = asked.deadline.saturating_duration_since(Instant::now());
+        let random = vault::random().map_or(u64::MAX, u64::from_ne_bytes);
+        match budget.again(&failure.classified, asked.target.repeatable, left, random) {
+            Again::No => false,
+            Again::Now => true,
+            Again::After(wait) => {
+                // Not even a wait is spent where no key is left to try.
+                let (_, keys) = self.scheduler.ready(self.clock.now());
+                let allowed = journey.tried.len() < keys && self.allowance.lock().take(self.began.elapsed());
+                if allowed {
+                    // Nothing is held meanwhile but the body: the key's place was given back.
+                    tokio::time::sleep(wait).await;
+                }
+                allowed
+            }
+        }
+    }
+
+    /// Chooses a key, or waits for one where that makes sense.
+    pub(super) async fn choose(
+        &self,
+        asked: &Asked,
+        journey: &mut Journey,
+    ) -> Result<(Choice, Option<Release<'_>>), NoTurn> {
+        let from = match &asked.target.upload {
+            Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
+            _ if asked.only.is_some() => asked.only.map_or(From::All, From::Only),
+            _ if asked.target.bound => From::Keeper,
+            _ => From::All,
+        };
+        let ask = |tried: &[_], crowd| {
+            let ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd };
+            // The request's id is random enough, and another one for every try.
+            let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
+            self.scheduler.choose(&ask, self.clock.now(), random)
+        };
+        self.queue.choose((&asked.model, from), journey, asked.deadline, ask).await
+    }
+
+    /// Says when to come back, truly.
+    pub(super) fn nothing_left(&self, asked: &Asked, none: NoTurn) -> Refusal {
+        let (now, model) = (self.clock.now(), asked.model.clone());
+        let back_in = |opens: Option<Millis>| opens.map(|opens| opens.saturating_sub(now).max(1));
+        match none {
+            // No project is back before the day turns, and one is just then: all are out for the day.
+            NoTurn::Nobody(Nobody { opens, .. }) => {
+                let day = self.ledger.state().keys.day().ends;
+                let daily = opens.is_some_and(|opens| opens == day);
+                Refusal::AllOut { model, back_in: back_in(opens), daily }
+            }
+            // What these would wait for may be open, and then others are before them.
+            NoTurn::Late(opens) => {
+                let back_in = back_in(opens).unwrap_or_default().max(1_000);
+                Refusal::AllOut { model, back_in: Some(back_in), daily: false }
+            }
+            NoTurn::Full(opens) => {
+                Refusal::QueueFull { model, back_in: back_in(opens).unwrap_or_default().max(1_000) }
+            }
+        }
+    }
+}
