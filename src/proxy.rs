@@ -310,7 +310,8 @@ impl Proxy {
             _ if asked.target.bound => From::Keeper,
             _ => From::All,
         };
-        let mut ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd: false };
+        let mut ask =
+            Ask { model: &asked.model, method: &asked.target.method, tried, from, ..Ask::default() };
         // The request's id is random enough, and another one for every try.
         let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
         let patience = asked.deadline.min(Instant::now() + TRIAL);

@@ -33,14 +33,18 @@ pub struct Ask<'a> {
     /// Keys that this request has tried.
     pub tried: &'a [KeyId],
     /// Which keys may be chosen at all.
-    pub from: From,
+    pub from: From<'a>,
     /// Also take a key on trial that has a request under way.
     pub crowd: bool,
+    /// Input tokens, estimated: what the request takes of a learned limit of tokens while it is under way.
+    pub tokens: u32,
+    /// The conversation it belongs to, as a hash; only [`Strategy::Sticky`] asks.
+    pub sticky: Option<u64>,
 }
 
 /// Which keys may be chosen at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum From {
+pub enum From<'a> {
     /// Any.
     #[default]
     All,
@@ -48,6 +52,8 @@ pub enum From {
     Keeper,
     /// This one.
     Only(KeyId),
+    /// Those of this project.
+    Project(&'a str),
 }
 
 /// A chosen key.
@@ -61,6 +67,8 @@ pub struct Choice {
     pub project: Arc<str>,
     /// Its place, held until dropped.
     pub lease: Lease,
+    /// It goes through a closed gate, as the one request that may (half-open).
+    pub probe: bool,
     /// Why this one.
     pub why: Why,
 }
@@ -76,6 +84,8 @@ pub struct Nobody {
     pub passed_over: PassedOver,
     /// Some key is on trial: worth asking again as soon as any request comes to something.
     pub on_trial: bool,
+    /// The model is in trouble at Google, for everybody: its circuit is open, whatever keys there are.
+    pub upstream: bool,
 }
 
 /// What a key has under way, and how quick it was.

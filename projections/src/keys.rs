@@ -69,6 +69,12 @@ pub struct Key {
     pub consumer: Option<String>,
     /// Whether operators want it used.
     pub enabled: bool,
+    /// Its share of requests, beside those of others.
+    pub weight: u16,
+    /// Keys of a lower number are used first; others only when none of them can be.
+    pub priority: u8,
+    /// The models it is for, as patterns with `*`; none: all.
+    pub models: Vec<String>,
     /// When it joined.
     pub added: Millis,
     /// Who added it.
@@ -81,6 +87,20 @@ pub struct Key {
     pub gate: Option<Gate>,
     /// Gates in front of single methods.
     pub methods: BTreeMap<String, Gate>,
+}
+
+/// Whether a model's name is of a pattern, in which `*` stands for anything, also for nothing.
+#[must_use]
+pub fn matches(pattern: &str, model: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == model };
+    let Some(mut left) = model.strip_prefix(first) else { return false };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for part in middle.split('*') {
+        // The earliest place leaves the most to those that follow.
+        let Some((_, after)) = left.split_once(part) else { return false };
+        left = after;
+    }
+    left.ends_with(last)
 }
 
 /// One Google project: the owner of quota.
