@@ -5,13 +5,11 @@
 //! invariants: no key is chosen through a closed gate, and a [`Lease`] always
 //! gives its place back, also when the request is cancelled or panics.
 
+mod lease;
 mod ready;
 mod roster;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use projections::{
@@ -20,7 +18,10 @@ use projections::{
     keys::{Closed, Keys},
 };
 
-pub use self::roster::Roster;
+pub use self::{
+    lease::{Lease, Load},
+    roster::Roster,
+};
 use crate::ledger::View;
 
 /// What a request needs a key for.
@@ -88,78 +89,6 @@ pub struct Nobody {
     pub upstream: bool,
 }
 
-/// What a key has under way, and how quick it was.
-#[derive(Debug, Default)]
-pub struct Load {
-    in_flight: AtomicU32,
-    /// Milliseconds to the first byte, moving average.
-    first_byte: AtomicU32,
-    /// Whether the key has served since it was added or since its credential failed.
-    proven: AtomicBool,
-}
-
-impl Load {
-    /// Requests under way.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// A key that never served gets one request at a time: if it is bad, that costs one try.
-    fn is_on_trial(&self) -> bool {
-        !self.proven.load(Ordering::Relaxed)
-    }
-
-    fn set_proven(&self, proven: bool) {
-        self.proven.store(proven, Ordering::Relaxed);
-    }
-
-    /// Lost against a quicker key. Mostly it is the request that is slow and not the key, and a
-    /// key that is never chosen is never measured again: so what is held against it fades.
-    fn forgive(&self) {
-        let old = self.first_byte.load(Ordering::Relaxed);
-        self.first_byte.store(old - old / 8, Ordering::Relaxed);
-    }
-
-    /// The lower, the better: how long a request more would take, roughly.
-    fn score(&self) -> u64 {
-        let quick = u64::from(self.first_byte.load(Ordering::Relaxed)) + 100;
-        (u64::from(self.in_flight()) + 1) * quick
-    }
-}
-
-/// A key's place, held while a request uses the key.
-#[derive(Debug)]
-pub struct Lease {
-    load: Arc<Load>,
-}
-
-impl Lease {
-    fn take(load: &Arc<Load>) -> Self {
-        load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { load: Arc::clone(load) }
-    }
-
-    /// Learns how long the first byte took (an eighth of the new, seven of the old).
-    pub fn first_byte(&self, ms: u32) {
-        let slot = &self.load.first_byte;
-        let old = slot.load(Ordering::Relaxed);
-        let new = if old == 0 { ms } else { old - old / 8 + ms / 8 };
-        slot.store(new, Ordering::Relaxed);
-    }
-
-    /// Google took the key: it is on trial no more.
-    pub fn proven(&self) {
-        self.load.set_proven(true);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The roster behind a lock that is held for one choice.
 pub struct Scheduler {
     roster: Mutex<Roster>,
@@ -178,6 +107,19 @@ impl Scheduler {
     /// [`Nobody`], with the time at which asking again makes sense.
     pub fn choose(&self, ask: &Ask<'_>, now: Millis, random: u64) -> Result<Choice, Nobody> {
         self.roster.lock().choose(ask, now, random)
+    }
+
+    /// Takes a key's place for a probe of a model: none, where that key's project is not due for one, or somebody
+    /// is probing it, or the key itself is behind a gate.
+    #[must_use]
+    pub fn claim(&self, key: KeyId, model: &str, now: Millis) -> Option<Lease> {
+        self.roster.lock().claim(key, model, now)
+    }
+
+    /// What is due for a probe, the longest due first: a key, its project, and the model. `limit` at most.
+    #[must_use]
+    pub fn due_probes(&self, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
+        self.roster.lock().due_probes(now, limit)
     }
 
     /// Keys that could serve a request without a model now, and all keys.
