@@ -1,8 +1,8 @@
 //! Pools of every size, for measuring.
 
 use projections::{
-    Event, Fingerprint, KeyId, Millis, Recorded, RequestId, State,
-    event::{Actor, Attempted, GateClosed, KeyAdded, Scope, Tokens, Verdict, Why, Window},
+    Event, Fingerprint, KeyId, Millis, Recorded, State,
+    event::{Actor, Attempted, GateClosed, KeyAdded, Scope, Verdict, Window},
 };
 
 /// When it all happens.
@@ -41,31 +41,28 @@ fn added(key: u32) -> Event {
 pub(crate) fn closed(key: u32, model: &str) -> Event {
     let (project, model) = (format!("key-{key}"), model.to_owned());
     let scope = Scope::Model { project, model, window: Window::Minute };
-    GateClosed { scope, cause: Verdict::QuotaMinute, until: Some(LATER), request: None, key: KeyId(key) }
-        .into()
+    GateClosed {
+        scope,
+        cause: Verdict::QuotaMinute,
+        until: Some(LATER),
+        probe: None,
+        request: None,
+        key: KeyId(key),
+    }
+    .into()
 }
 
 fn served(key: u32) -> Event {
     Attempted {
-        request: RequestId(0),
         attempt: 1,
-        client: None,
         key: KeyId(key),
         project: format!("key-{key}"),
         model: MODEL.to_owned(),
         method: "generateContent".to_owned(),
         started: NOW,
-        latency_ms: 0,
-        first_byte_ms: None,
         status: 200,
         verdict: Verdict::Success,
-        reason: None,
-        violations: Vec::new(),
-        tokens: Tokens::default(),
-        finish_reason: None,
-        bytes_sent: 0,
-        bytes_received: 0,
-        why: Why::default(),
+        ..Attempted::default()
     }
     .into()
 }
