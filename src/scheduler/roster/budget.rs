@@ -30,7 +30,7 @@ struct Meter {
     confirmed: Millis,
     window: Millis,
     used: u64,
-    /// Whether a request went out beyond the limit in this window.
+    /// Whether a request went out beyond the limit in this window, since Google last named it.
     beyond: bool,
 }
 
@@ -57,6 +57,8 @@ impl Meter {
     fn sync(slot: &mut Option<Self>, limit: Option<&Limit>, served: bool) {
         let Some(&Limit { value, confirmed, window, used }) = limit else { return *slot = None };
         let meter = slot.get_or_insert(Self { value, confirmed, window, used, beyond: false });
+        // Named anew: believed anew.
+        meter.beyond &= meter.confirmed == confirmed;
         (meter.value, meter.confirmed) = (value, confirmed);
         meter.turn(window);
         if meter.window == window {

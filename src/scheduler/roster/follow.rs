@@ -85,11 +85,12 @@ impl Roster {
             }
             self.refresh_lane(keys, id);
         }
-        for (model, circuit) in circuits.into_iter().filter(|(_, circuit)| circuit.is_taken()) {
+        for (model, circuit) in circuits.into_iter().filter(|(_, circuit)| !circuit.is_over(now)) {
             let id = self.lane(&model);
             if let Some(lane) = self.lanes.all.get_mut(id) {
                 lane.circuit = circuit;
             }
+            self.refresh_circuit(keys, &model);
         }
         for (model, names) in cells {
             for name in names {

@@ -91,7 +91,7 @@ impl HalfOpen {
     }
 
     /// Whether it says nothing any more.
-    fn is_over(&self, now: Millis) -> bool {
+    pub(super) fn is_over(&self, now: Millis) -> bool {
         !self.is_closed(now) && !self.is_taken()
     }
 

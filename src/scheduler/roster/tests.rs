@@ -1,7 +1,11 @@
-//! One example for each thing the roster promises; the laws are in [`laws`],
-//! and how requests spread over keys in [`spread`].
+//! One example for each thing the roster promises of gates at large; the laws are in
+//! [`laws`], and how requests spread over keys in [`spread`].
 
+mod budgets;
+mod half_open;
 mod laws;
+mod moving;
+mod ranks;
 mod spread;
 
 use std::{
