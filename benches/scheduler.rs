@@ -14,7 +14,10 @@ use gemini_pool::{
     scheduler::{Ask, Scheduler},
 };
 use pools::{LATER, MODEL, NOW, pool};
-use projections::{Recorded, State, event::Strategy};
+use projections::{
+    KeyId, Recorded, State,
+    event::{ProjectLearned, Strategy},
+};
 
 fn main() {
     divan::main();
@@ -67,6 +70,55 @@ fn all_but_one_gated(bencher: Bencher<'_, '_>, case: &Case) {
 #[divan::bench(args = cases(LARGEST), sample_size = 1_000)]
 fn all_gated(bencher: Bencher<'_, '_>, case: &Case) {
     choose(bencher, case, |_| true);
+}
+
+/// Operators and Google had their say: weights, tiers, models, limits a minute.
+#[divan::bench(args = every_case(), sample_size = 1_000)]
+fn all_rules(bencher: Bencher<'_, '_>, case: &Case) {
+    let mut state = pool(case.1, &[MODEL], |key| key % 2 == 0);
+    let mut keys = serde_json::to_value(&state.keys).expect("a pool");
+    for key in 1..=case.1 {
+        let slot = &mut keys["keys"][key.to_string()];
+        slot["weight"] = (key % 9 + 1).into();
+        slot["priority"] = (key % 3).into();
+        slot["models"] = serde_json::json!(if key % 5 == 0 { vec!["gemini-*"] } else { vec![] });
+    }
+    state.keys = serde_json::from_value(keys).expect("a pool");
+    for key in 1..=case.1 {
+        let recorded = Recorded { seq: state.seq + 1, at: NOW, event: pools::limited(key, 100_000) };
+        state.apply(&recorded);
+    }
+    let scheduler = scheduler(case.0, &state);
+    let mut random = 0_u64;
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        random = random.wrapping_add(1);
+        let ask = Ask { model: MODEL, tokens: 1, sticky: Some(random % 10_000), ..Ask::default() };
+        // A minute later the limits are fresh.
+        scheduler.choose(&ask, NOW + 60_000 + (random / 100) as i64, random).is_ok()
+    });
+}
+
+fn every_case() -> impl Iterator<Item = Case> {
+    let strategies = [Strategy::LeastLoaded, Strategy::RoundRobin, Strategy::Sticky];
+    strategies.into_iter().flat_map(|strategy| SIZES.map(|size| Case(strategy, size)))
+}
+
+/// Keys tell their projects, one after the other.
+#[divan::bench(args = LARGEST, sample_count = 20, sample_size = 100)]
+fn a_project_is_learned(bencher: Bencher<'_, '_>, size: u32) {
+    let names = models_named(50);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut state = pool(size, &names, |key| key % 2 == 0);
+    let scheduler = scheduler(Strategy::LeastLoaded, &state);
+    let mut key = 0;
+    bencher.bench_local(|| {
+        key = key % size + 1;
+        let consumer = format!("projects/{}", state.seq);
+        let event = ProjectLearned { key: KeyId(key), consumer }.into();
+        let recorded = Recorded { seq: state.seq + 1, at: NOW, event };
+        state.apply(&recorded);
+        scheduler.folded(&state, std::slice::from_ref(&recorded));
+    });
 }
 
 /// The one choice that finds that a minute or a day has turned for half of the keys.

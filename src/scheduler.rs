@@ -5,13 +5,11 @@
 //! invariants: no key is chosen through a closed gate, and a [`Lease`] always
 //! gives its place back, also when the request is cancelled or panics.
 
+mod lease;
 mod ready;
 mod roster;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use projections::{
@@ -20,7 +18,10 @@ use projections::{
     keys::{Closed, Keys},
 };
 
-pub use self::roster::Roster;
+pub use self::{
+    lease::{Lease, Load},
+    roster::Roster,
+};
 use crate::ledger::View;
 
 /// What a request needs a key for.
@@ -33,14 +34,18 @@ pub struct Ask<'a> {
     /// Keys that this request has tried.
     pub tried: &'a [KeyId],
     /// Which keys may be chosen at all.
-    pub from: From,
+    pub from: From<'a>,
     /// Also take a key on trial that has a request under way.
     pub crowd: bool,
+    /// Input tokens, estimated: what the request takes of a learned limit of tokens while it is under way.
+    pub tokens: u32,
+    /// The conversation it belongs to, as a hash; only [`Strategy::Sticky`] asks.
+    pub sticky: Option<u64>,
 }
 
 /// Which keys may be chosen at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum From {
+pub enum From<'a> {
     /// Any.
     #[default]
     All,
@@ -48,6 +53,8 @@ pub enum From {
     Keeper,
     /// This one.
     Only(KeyId),
+    /// Those of this project.
+    Project(&'a str),
 }
 
 /// A chosen key.
@@ -61,6 +68,8 @@ pub struct Choice {
     pub project: Arc<str>,
     /// Its place, held until dropped.
     pub lease: Lease,
+    /// It goes through a closed gate, as the one request that may (half-open).
+    pub probe: bool,
     /// Why this one.
     pub why: Why,
 }
@@ -76,78 +85,8 @@ pub struct Nobody {
     pub passed_over: PassedOver,
     /// Some key is on trial: worth asking again as soon as any request comes to something.
     pub on_trial: bool,
-}
-
-/// What a key has under way, and how quick it was.
-#[derive(Debug, Default)]
-pub struct Load {
-    in_flight: AtomicU32,
-    /// Milliseconds to the first byte, moving average.
-    first_byte: AtomicU32,
-    /// Whether the key has served since it was added or since its credential failed.
-    proven: AtomicBool,
-}
-
-impl Load {
-    /// Requests under way.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// A key that never served gets one request at a time: if it is bad, that costs one try.
-    fn is_on_trial(&self) -> bool {
-        !self.proven.load(Ordering::Relaxed)
-    }
-
-    fn set_proven(&self, proven: bool) {
-        self.proven.store(proven, Ordering::Relaxed);
-    }
-
-    /// Lost against a quicker key. Mostly it is the request that is slow and not the key, and a
-    /// key that is never chosen is never measured again: so what is held against it fades.
-    fn forgive(&self) {
-        let old = self.first_byte.load(Ordering::Relaxed);
-        self.first_byte.store(old - old / 8, Ordering::Relaxed);
-    }
-
-    /// The lower, the better: how long a request more would take, roughly.
-    fn score(&self) -> u64 {
-        let quick = u64::from(self.first_byte.load(Ordering::Relaxed)) + 100;
-        (u64::from(self.in_flight()) + 1) * quick
-    }
-}
-
-/// A key's place, held while a request uses the key.
-#[derive(Debug)]
-pub struct Lease {
-    load: Arc<Load>,
-}
-
-impl Lease {
-    fn take(load: &Arc<Load>) -> Self {
-        load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { load: Arc::clone(load) }
-    }
-
-    /// Learns how long the first byte took (an eighth of the new, seven of the old).
-    pub fn first_byte(&self, ms: u32) {
-        let slot = &self.load.first_byte;
-        let old = slot.load(Ordering::Relaxed);
-        let new = if old == 0 { ms } else { old - old / 8 + ms / 8 };
-        slot.store(new, Ordering::Relaxed);
-    }
-
-    /// Google took the key: it is on trial no more.
-    pub fn proven(&self) {
-        self.load.set_proven(true);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
+    /// The model is in trouble at Google, for everybody: its circuit is open, whatever keys there are.
+    pub upstream: bool,
 }
 
 /// The roster behind a lock that is held for one choice.
@@ -168,6 +107,19 @@ impl Scheduler {
     /// [`Nobody`], with the time at which asking again makes sense.
     pub fn choose(&self, ask: &Ask<'_>, now: Millis, random: u64) -> Result<Choice, Nobody> {
         self.roster.lock().choose(ask, now, random)
+    }
+
+    /// Takes a key's place for a probe of a model: none, where that key's project is not due for one, or somebody
+    /// is probing it, or the key itself is behind a gate.
+    #[must_use]
+    pub fn claim(&self, key: KeyId, model: &str, now: Millis) -> Option<Lease> {
+        self.roster.lock().claim(key, model, now)
+    }
+
+    /// What is due for a probe, the longest due first: a key, its project, and the model. `limit` at most.
+    #[must_use]
+    pub fn due_probes(&self, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
+        self.roster.lock().due_probes(now, limit)
     }
 
     /// Keys that could serve a request without a model now, and all keys.

@@ -10,7 +10,7 @@ use gemini_pool::{
     scheduler::{Ask, From, Scheduler},
 };
 use pools::{LATER, MODEL, NOW, pool};
-use projections::{KeyId, Millis, event::Strategy};
+use projections::{KeyId, Millis, Recorded, State, event::Strategy};
 
 fn ask() -> Ask<'static> {
     Ask { model: MODEL, method: "generateContent", ..Ask::default() }
@@ -49,6 +49,79 @@ fn choosing_allocates_nothing() {
         assert_eq!(allocations(size, |_| false, &only, NOW), (0, 200), "{size} keys, one named");
         let keeper = Ask { from: From::Keeper, tried: &[], ..ask };
         assert_eq!(allocations(size, |_| false, &keeper, NOW), (0, 200), "{size} keys, the keeper");
+    }
+}
+
+/// The same pool, as operators and Google may have it: weights, tiers, models, budgets, gates to be tried.
+fn varied(size: u32) -> State {
+    let state = pool(size, &[MODEL], |key| key % 2 == 0);
+    let mut keys = serde_json::to_value(&state.keys).unwrap();
+    for key in 1..=size {
+        let slot = &mut keys["keys"][key.to_string()];
+        slot["weight"] = (key % 9 + 1).into();
+        slot["priority"] = (key % 3).into();
+        slot["models"] = serde_json::json!(if key % 5 == 0 { vec!["gemini-*"] } else { vec![] });
+    }
+    let mut state = State { keys: serde_json::from_value(keys).unwrap(), ..state };
+    for key in (1..=size).filter(|key| key % 3 == 0) {
+        for event in [pools::limited(key, 3), pools::to_be_tried(key, "tried")] {
+            let recorded = Recorded { seq: state.seq + 1, at: NOW, event };
+            state.apply(&recorded);
+        }
+    }
+    state
+}
+
+#[test]
+fn no_rule_makes_choosing_allocate() {
+    for strategy in [Strategy::LeastLoaded, Strategy::RoundRobin, Strategy::Sticky] {
+        for size in [12, 3_000] {
+            let scheduler = Scheduler::new(strategy);
+            scheduler.rebuild(&varied(size));
+            // The first round finds room for what wakes up; after that windows turn, and budgets close.
+            let round = |model: &str, from: Millis| {
+                (0..3_000_u64)
+                    .filter(|n| {
+                        let sticky = Some(n % 500);
+                        let ask = Ask { model, tokens: 10, sticky, ..ask() };
+                        scheduler.choose(&ask, from + *n as Millis * 100, *n).is_ok()
+                    })
+                    .count()
+            };
+            for model in [MODEL, "tried", "models/of-nobody"] {
+                round(model, NOW);
+                let mut chosen = 0;
+                let counted = measure(|| chosen = round(model, LATER));
+                assert_eq!(counted.count_total, 0, "{strategy:?}, {size} keys, {model}");
+                assert!(chosen > 0, "{strategy:?}, {size} keys, {model}");
+            }
+        }
+    }
+}
+
+/// Nobody is ready: requests go through gates that are to be tried, one each, and the others wait.
+#[test]
+fn probing_allocates_nothing() {
+    for size in [12, 3_000] {
+        let mut state = State::default();
+        for key in 1..=size {
+            for event in [pools::added(key), pools::served(key), pools::to_be_tried(key, MODEL)] {
+                let recorded = Recorded { seq: state.seq + 1, at: NOW, event };
+                state.apply(&recorded);
+            }
+        }
+        let scheduler = Scheduler::new(Strategy::LeastLoaded);
+        scheduler.rebuild(&state);
+        let mut probes = 0;
+        let counted = measure(|| {
+            for round in 1..5 {
+                for random in 0..u64::from(size) + 5 {
+                    let choice = scheduler.choose(&ask(), NOW + round * 20_000, random);
+                    probes += u32::from(choice.is_ok_and(|choice| choice.probe));
+                }
+            }
+        });
+        assert_eq!((counted.count_total, probes), (0, 4 * size), "{size} keys");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pools of every size, for measuring.
 
 use projections::{
-    Event, Fingerprint, KeyId, Millis, Recorded, RequestId, State,
-    event::{Actor, Attempted, GateClosed, KeyAdded, Scope, Tokens, Verdict, Why, Window},
+    Event, Fingerprint, KeyId, Millis, Recorded, State,
+    event::{Actor, Attempted, GateClosed, KeyAdded, Scope, Verdict, Violation, Window},
 };
 
 /// When it all happens.
@@ -29,7 +29,7 @@ pub(crate) fn pool(size: u32, models: &[&str], gated: impl Fn(u32) -> bool) -> S
     state
 }
 
-fn added(key: u32) -> Event {
+pub(crate) fn added(key: u32) -> Event {
     let mut fingerprint = [0; 16];
     fingerprint[..4].copy_from_slice(&key.to_be_bytes());
     let (label, tail, actor) = (format!("key {key}"), "wxyz".to_owned(), Actor::Env);
@@ -52,27 +52,43 @@ pub(crate) fn closed(key: u32, model: &str) -> Event {
     .into()
 }
 
-fn served(key: u32) -> Event {
+/// The key's project is out of this model, and may be tried before it is said to be back.
+pub(crate) fn to_be_tried(key: u32, model: &str) -> Event {
+    let (project, model) = (format!("key-{key}"), model.to_owned());
+    let scope = Scope::Model { project, model, window: Window::Day };
+    let (cause, probe) = (Verdict::QuotaDay, Some(NOW + 20_000));
+    GateClosed { scope, cause, until: None, probe, request: None, key: KeyId(key) }.into()
+}
+
+/// Google named limits of the key's project: requests and tokens per minute.
+pub(crate) fn limited(key: u32, requests: u64) -> Event {
+    let limit =
+        |window, limit| Violation { window: Some(window), limit: Some(limit), ..Violation::default() };
     Attempted {
-        request: RequestId(0),
         attempt: 1,
-        client: None,
+        key: KeyId(key),
+        project: format!("key-{key}"),
+        model: MODEL.to_owned(),
+        started: NOW,
+        status: 429,
+        verdict: Verdict::QuotaMinute,
+        violations: vec![limit(Window::Minute, requests), limit(Window::Tokens, 1_000)],
+        retry_delay_ms: Some(30_000),
+        ..Attempted::default()
+    }
+    .into()
+}
+
+pub(crate) fn served(key: u32) -> Event {
+    Attempted {
+        attempt: 1,
         key: KeyId(key),
         project: format!("key-{key}"),
         model: MODEL.to_owned(),
         method: "generateContent".to_owned(),
         started: NOW,
-        latency_ms: 0,
-        first_byte_ms: None,
         status: 200,
         verdict: Verdict::Success,
-        reason: None,
-        violations: Vec::new(),
-        tokens: Tokens::default(),
-        finish_reason: None,
-        bytes_sent: 0,
-        bytes_received: 0,
-        why: Why::default(),
         ..Attempted::default()
     }
     .into()

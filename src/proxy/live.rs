@@ -154,7 +154,7 @@ mod tests {
     fn farewells_fit_into_a_close_frame() {
         let model = "m".repeat(128);
         for refusal in [
-            Refusal::AllOut { model, back_in: Some(86_400_000) },
+            Refusal::AllOut { model, back_in: Some(86_400_000), daily: false },
             Refusal::NoKeys,
             Refusal::LogDown,
             Refusal::Stopping,

@@ -41,7 +41,27 @@ const MOST_WAITING: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
     model: String,
-    from: From,
+    from: Whose,
+}
+
+/// [`From`], kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    All,
+    Keeper,
+    Only(KeyId),
+    Project(String),
+}
+
+impl std::convert::From<From<'_>> for Whose {
+    fn from(from: From<'_>) -> Self {
+        match from {
+            From::All => Self::All,
+            From::Keeper => Self::Keeper,
+            From::Only(key) => Self::Only(key),
+            From::Project(name) => Self::Project(name.to_owned()),
+        }
+    }
 }
 
 /// Why a request gets no key.
@@ -242,7 +262,7 @@ impl Queue {
     /// [`NoTurn`].
     pub(super) async fn choose<'a, T>(
         &'a self,
-        (model, from): (&str, From),
+        (model, from): (&str, From<'_>),
         journey: &mut Journey,
         deadline: Instant,
         mut ask: impl FnMut(&[KeyId], bool) -> Result<T, Nobody>,
@@ -259,7 +279,7 @@ impl Queue {
             }
         }
         let ticket = *journey.ticket.get_or_insert_with(|| self.locked(Lines::ticket));
-        let place = Place { model: model.to_owned(), from };
+        let place = Place { model: model.to_owned(), from: from.into() };
         let waiter = Waiter { queue: self, place, ticket, waker: Arc::default() };
         let result = self.stand(&waiter, journey, (began, ends, deadline), &mut ask).await;
         journey.waited += began.elapsed();

@@ -196,7 +196,7 @@ impl AttemptRecord {
             bytes_sent: 0,
             bytes_received: 0,
             why: choice.why,
-            probe: false,
+            probe: choice.probe,
             retry_delay_ms: None,
             consumer: None,
         };

@@ -59,7 +59,14 @@ impl Proxy {
             _ => From::All,
         };
         let ask = |tried: &[_], crowd| {
-            let ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd };
+            let ask = Ask {
+                model: &asked.model,
+                method: &asked.target.method,
+                tried,
+                from,
+                crowd,
+                ..Ask::default()
+            };
             // The request's id is random enough, and another one for every try.
             let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
             self.scheduler.choose(&ask, self.clock.now(), random)

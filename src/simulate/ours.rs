@@ -159,7 +159,7 @@ impl Policy for Ours {
         let random = (self.request_id(asked.request).0 as u64).wrapping_add(tried.len() as u64);
         let patience = self.requests.get(&asked.request).and_then(|used| used.patience);
         let crowd = patience.is_some_and(|patience| patience <= asked.now);
-        let ask = Ask { model, method: METHOD, tried: &tried, from: From::All, crowd };
+        let ask = Ask { model, method: METHOD, tried: &tried, from: From::All, crowd, ..Ask::default() };
         let nobody = match self.roster.choose(&ask, asked.now, random) {
             Ok(choice) => {
                 let key = choice.key;
@@ -168,7 +168,7 @@ impl Policy for Ours {
                     keys,
                     key,
                     (model, METHOD),
-                    false,
+                    choice.probe,
                     asked.now,
                 );
                 let sent = self.under_way.get(&key).copied().unwrap_or_default();
@@ -193,7 +193,9 @@ impl Policy for Ours {
     }
 
     fn sent(&mut self, call: &Call) {
-        let Some(scheduler::Choice { key, project, lease, why, .. }) = self.chosen.take() else { return };
+        let Some(scheduler::Choice { key, project, lease, probe, why, .. }) = self.chosen.take() else {
+            return;
+        };
         let attempted = Attempted {
             request: self.request_id(call.request),
             attempt: call.attempt,
@@ -214,7 +216,7 @@ impl Policy for Ours {
             bytes_sent: 0,
             bytes_received: 0,
             why,
-            probe: false,
+            probe,
             retry_delay_ms: None,
             consumer: None,
         };

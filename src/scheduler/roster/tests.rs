@@ -1,21 +1,30 @@
-//! One example for each thing the roster promises; the laws are in [`laws`],
-//! and how requests spread over keys in [`spread`].
+//! One example for each thing the roster promises of gates at large; the laws are in
+//! [`laws`], and how requests spread over keys in [`spread`].
 
+mod budgets;
+mod declared;
+mod half_open;
 mod laws;
 mod moving;
+mod ranks;
 mod spread;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use projections::event::{
-    Actor, Attempted, GateClosed, GateOpened, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
-    Opened, Tokens, Verdict, Window,
+use projections::{
+    Event, Fingerprint, Recorded,
+    event::{
+        Actor, Attempted, GateClosed, GateOpened, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
+        Opened, PassedOver, Scope, Verdict, Window,
+    },
+    keys::{Gate, Key, Keys},
 };
 
-use super::*;
+use super::{follow::METHODS_KEPT, lanes::LANES_KEPT, *};
+use crate::scheduler::Load;
 
 const FOR_EVER: Option<Millis> = None;
 
@@ -148,25 +157,11 @@ fn served(key: u32, model: &str, method: &str) -> Event {
 
 fn attempted(key: u32, model: &str, method: &str, verdict: Verdict) -> Event {
     Attempted {
-        request: projections::RequestId(0),
         attempt: 1,
-        client: None,
         key: KeyId(key),
-        project: String::new(),
         model: model.to_owned(),
         method: method.to_owned(),
-        started: 0,
-        latency_ms: 0,
-        first_byte_ms: None,
-        status: 0,
         verdict,
-        reason: None,
-        violations: Vec::new(),
-        tokens: Tokens::default(),
-        finish_reason: None,
-        bytes_sent: 0,
-        bytes_received: 0,
-        why: Why::default(),
         ..Attempted::default()
     }
     .into()
@@ -178,7 +173,10 @@ fn an_empty_roster_has_nobody() {
         let mut world = World::new(strategy);
         for ask in [any(), model("m"), keeper(), only(1)] {
             let nobody = world.choose(&ask, 7).expect_err("chosen from nothing");
-            assert_eq!(nobody, Nobody { opens: None, passed_over: PassedOver::default(), on_trial: false });
+            assert_eq!(
+                nobody,
+                Nobody { opens: None, passed_over: PassedOver::default(), on_trial: false, upstream: false }
+            );
         }
         assert_eq!(world.roster.ready(0), (0, 0));
     }
@@ -423,23 +421,23 @@ fn sets_of_models_are_bounded_by_those_that_are_closed() {
         closed(model_scope(&own(2), "hidden"), FOR_EVER),
     ]);
     world.tell([closed(key_scope(1), Some(3_000)), closed(Scope::Project(own(2)), Some(3_000))]);
-    for n in 0..2 * MODELS_KEPT {
+    for n in 0..2 * LANES_KEPT {
         world.at = 1_000 + n as Millis;
         world.tell([closed(model_scope(&own(1), &name(n)), Some(world.at + 1))]);
-        assert!(world.roster.sets.models.len() <= MODELS_KEPT);
+        assert!(world.roster.lanes.all.len() <= LANES_KEPT);
     }
     world.at = 3_000;
     assert_eq!(world.opens(&model("hidden")), Some(9_000));
     assert!(world.key(&model(&name(0))).is_some());
 
     // More that are closed than are kept: none of them is forgotten.
-    let all: Vec<String> = (0..MODELS_KEPT + 50).map(name).collect();
+    let all: Vec<String> = (0..LANES_KEPT + 50).map(name).collect();
     world.tell(all.iter().map(|model| closed(model_scope(&own(1), model), FOR_EVER)));
     assert!(all.iter().all(|model| world.key(&Ask { model, ..only(1) }).is_none()));
     // A gate that is open already needs no set.
-    let before = world.roster.sets.models.len();
+    let before = world.roster.lanes.all.len();
     world.tell([closed(model_scope(&own(1), "past"), Some(3_000))]);
-    assert_eq!(world.roster.sets.models.len(), before);
+    assert_eq!(world.roster.lanes.all.len(), before);
 }
 
 #[test]

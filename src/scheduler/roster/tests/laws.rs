@@ -3,7 +3,7 @@
 //! A random history of events, time, requests and answers drives a [`World`];
 //! after every step each question is asked of the roster and of the keys.
 
-use projections::{event::Strategy as Rule, keys::Closed};
+use projections::event::{ProjectLearned, Strategy as Rule};
 use proptest::{
     collection::{btree_set, vec},
     option,
@@ -14,12 +14,16 @@ use proptest::{
 };
 
 use super::*;
-use crate::scheduler::explain;
+
+mod truth;
+
+use self::truth::{Paces, Truth};
 
 const MODELS: [&str; 3] = ["", "pro", "flash"];
 const METHODS: [&str; 3] = ["", "generate", "embed"];
 /// Two that keys share, and two that are a key's own.
 const PROJECTS: [&str; 4] = ["p", "q", "key-1", "key-2"];
+const PACE: Millis = 10_000;
 const KEYS: u32 = 5;
 
 /// Something that happens; times are counted from then.
@@ -34,6 +38,8 @@ enum Step {
     FirstByte(usize),
     /// The request that holds the nth place ends.
     Release(usize),
+    /// An operator says something of a key.
+    Say(u32, u16, u8, &'static [&'static str]),
     Rebuild,
 }
 
@@ -44,9 +50,12 @@ enum Change {
     Disable(u32),
     Enable(u32),
     Reset(u32),
-    Close(Scope, Option<Millis>),
+    /// Closes, until a time or for ever, to be tried from another on or not at all.
+    Close(Scope, Option<Millis>, Option<Millis>),
     Open(Scope),
     Attempt(u32, &'static str, &'static str, Verdict),
+    /// Google says which project a key is of.
+    Learn(u32, &'static str),
 }
 
 impl Change {
@@ -57,7 +66,14 @@ impl Change {
             Self::Disable(key) => disabled(*key),
             Self::Enable(key) => enabled(*key),
             Self::Reset(key) => reset(*key),
-            Self::Close(scope, until) => closed(scope.clone(), until.map(|ms| at + ms)),
+            Self::Close(scope, until, probe) => {
+                let (cause, key) = (Verdict::QuotaMinute, KeyId(1));
+                let (until, probe) = (until.map(|ms| at + ms), probe.map(|ms| at + ms));
+                GateClosed { scope: scope.clone(), cause, until, probe, request: None, key }.into()
+            }
+            Self::Learn(key, consumer) => {
+                ProjectLearned { key: KeyId(*key), consumer: (*consumer).to_owned() }.into()
+            }
             Self::Open(scope) => opened(scope.clone()),
             Self::Attempt(key, model, method, verdict) => attempted(*key, model, method, *verdict),
         }
@@ -70,12 +86,12 @@ struct Asked {
     model: &'static str,
     method: &'static str,
     tried: Vec<KeyId>,
-    from: From,
+    from: From<'static>,
 }
 
 impl Asked {
     fn ask(&self) -> Ask<'_> {
-        Ask { model: self.model, method: self.method, tried: &self.tried, from: self.from, crowd: false }
+        Ask { model: self.model, method: self.method, tried: &self.tried, from: self.from, ..Ask::default() }
     }
 }
 
@@ -89,6 +105,7 @@ fn scope() -> impl Strategy<Value = Scope> {
         2 => key().prop_map(key_scope),
         2 => (key(), select(&METHODS[..])).prop_map(|(key, method)| method_scope(key, method)),
         1 => select(&PROJECTS[..]).prop_map(|project| Scope::Project(project.to_owned())),
+        1 => select(&MODELS[1..]).prop_map(|model| Scope::Upstream { model: model.to_owned() }),
         4 => (select(&PROJECTS[..]), select(&MODELS[..]), windows).prop_map(|(project, model, window)| {
             Scope::Model { project: project.to_owned(), model: model.to_owned(), window }
         }),
@@ -103,7 +120,9 @@ fn change() -> impl Strategy<Value = Change> {
         1 => key().prop_map(Change::Disable),
         2 => key().prop_map(Change::Enable),
         1 => key().prop_map(Change::Reset),
-        8 => (scope(), option::weighted(0.7, -5..60_i64)).prop_map(|(scope, until)| Change::Close(scope, until)),
+        8 => (scope(), option::weighted(0.7, -5..60_i64), option::of(-5..60_i64))
+            .prop_map(|(scope, until, probe)| Change::Close(scope, until, probe)),
+        1 => (key(), select(&["projects/1", "q"][..])).prop_map(|(key, consumer)| Change::Learn(key, consumer)),
         3 => scope().prop_map(Change::Open),
         3 => (key(), select(&MODELS[..]), select(&METHODS[..]), verdict)
             .prop_map(|(key, model, method, verdict)| Change::Attempt(key, model, method, verdict)),
@@ -112,7 +131,8 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let only = key().prop_map(|key| From::Only(KeyId(key)));
-    let from = prop_oneof![3 => Just(From::All), 1 => Just(From::Keeper), 1 => only];
+    let project = select(&PROJECTS[..]).prop_map(From::Project);
+    let from = prop_oneof![3 => Just(From::All), 1 => Just(From::Keeper), 1 => only, 1 => project];
     (select(&MODELS[..]), select(&METHODS[..]), btree_set(key(), 0..3), from).prop_map(
         |(model, method, tried, from)| {
             let tried = tried.into_iter().map(KeyId).collect();
@@ -122,9 +142,13 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let patterns = select(vec![&[] as &[&str], &["p*"], &["f*h", "pro"], &["none"]]);
     prop_oneof![
         6 => vec(change(), 1..4).prop_map(Step::Batch),
         3 => (0..40_i64).prop_map(Step::Wait),
+        1 => Just(Step::Wait(PACE)),
+        1 => (key(), 0..6_u16, 0..3_u8, patterns)
+            .prop_map(|(key, weight, tier, models)| Step::Say(key, weight, tier, models)),
         4 => (asked(), arbitrary::<u64>()).prop_map(|(asked, random)| Step::Take(asked, random)),
         1 => arbitrary::<usize>().prop_map(Step::FirstByte),
         2 => arbitrary::<usize>().prop_map(Step::Release),
@@ -144,12 +168,21 @@ fn history() -> impl Strategy<Value = Vec<Step>> {
 struct Story {
     world: World,
     held: Vec<Choice>,
+    /// The model that each of them asked for.
+    asked: Vec<&'static str>,
+    paces: Paces,
     proven: BTreeSet<KeyId>,
 }
 
 impl Story {
     fn new(rule: Rule) -> Self {
-        Self { world: World::new(rule), held: Vec::new(), proven: BTreeSet::new() }
+        Self {
+            world: World::new(rule),
+            held: Vec::new(),
+            asked: Vec::new(),
+            paces: Paces::default(),
+            proven: BTreeSet::new(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -158,9 +191,18 @@ impl Story {
                 let at = self.world.at;
                 changes.iter().for_each(|change| self.prove(change));
                 self.world.tell(changes.iter().map(|change| change.event(at)));
+                self.paces.follow(&self.world.keys);
             }
             Step::Wait(ms) => self.world.at += ms,
-            Step::Take(asked, random) => self.held.extend(self.world.choose(&asked.ask(), *random)),
+            Step::Take(asked, random) => {
+                if let Ok(choice) = self.world.choose(&asked.ask(), *random) {
+                    if choice.probe {
+                        self.paces.began(&self.world.keys, &choice.project, asked.model, self.world.at);
+                    }
+                    self.held.push(choice);
+                    self.asked.push(asked.model);
+                }
+            }
             Step::FirstByte(nth) if !self.held.is_empty() => {
                 let choice = &self.held[nth % self.held.len()];
                 choice.lease.first_byte(20);
@@ -170,7 +212,14 @@ impl Story {
                     self.proven.insert(choice.key);
                 }
             }
-            Step::Release(nth) if !self.held.is_empty() => drop(self.held.swap_remove(nth % self.held.len())),
+            Step::Release(nth) if !self.held.is_empty() => {
+                let nth = nth % self.held.len();
+                let (choice, model) = (self.held.swap_remove(nth), self.asked.swap_remove(nth));
+                if choice.probe {
+                    self.paces.ended(&self.world.keys, &choice.project, model, self.world.at);
+                }
+            }
+            Step::Say(key, weight, tier, models) => self.world.say(*key, *weight, *tier, models),
             Step::FirstByte(_) | Step::Release(_) => {}
             Step::Rebuild => self.world.roster.rebuild(&self.world.keys, self.world.seq, self.world.at),
         }
@@ -180,7 +229,7 @@ impl Story {
     fn prove(&mut self, change: &Change) {
         match change {
             Change::Attempt(key, .., Verdict::Success) => self.proven.insert(KeyId(*key)),
-            Change::Add(key, _) | Change::Reset(key) | Change::Close(Scope::Key(KeyId(key)), None) => {
+            Change::Add(key, _) | Change::Reset(key) | Change::Close(Scope::Key(KeyId(key)), None, _) => {
                 self.proven.remove(&KeyId(*key))
             }
             _ => false,
@@ -196,106 +245,22 @@ impl Story {
 impl World {
     /// What the roster counts with for a key; a new one where it has no such key.
     fn load_of(&self, key: KeyId) -> Arc<Load> {
-        let slot = self.roster.by_key.get(&key).map(|slot| &self.roster.slots[*slot as usize]);
+        let slots = &self.roster.slots;
+        let slot = slots.index(key).and_then(|slot| slots.get(slot));
         slot.map(|slot| Arc::clone(&slot.load)).unwrap_or_default()
     }
 }
 
-/// What the fold says about a question.
-#[derive(Debug)]
-struct Truth {
-    /// Keys that may be chosen, and what they have under way.
-    candidates: BTreeMap<KeyId, u32>,
-    /// Some key would be one, if it were not on trial with another request.
-    on_trial: bool,
-    opens: Option<Millis>,
-    passed_over: PassedOver,
-    eligible: u32,
-}
-
-impl Truth {
-    fn of(
-        keys: &Keys,
-        now: Millis,
-        ask: &Ask<'_>,
-        in_flight: impl Fn(KeyId) -> u32,
-        proven: impl Fn(KeyId) -> bool,
-    ) -> Self {
-        let for_ever = |gate: Option<&Gate>| gate.is_some_and(|gate| gate.until.is_none());
-        let good = |key: &&Key| {
-            let project = keys.project(&key.project).and_then(|project| project.gate.as_ref());
-            key.enabled && !for_ever(key.gate.as_ref()) && !for_ever(project)
-        };
-        let keeper = keys.iter().find(good).map(|key| key.id);
-        let allowed = |key: KeyId| match ask.from {
-            From::All => true,
-            From::Keeper => keeper == Some(key),
-            From::Only(only) => only == key,
-        };
-        let (mut passed_over, mut eligible, mut on_trial) = (PassedOver::default(), 0, false);
-        let mut candidates = BTreeMap::new();
-        for (key, closed) in explain(keys, ask, now) {
-            match closed {
-                Some(Closed::Disabled) => passed_over.disabled += 1,
-                Some(Closed::Key(_)) => passed_over.key_gate += 1,
-                Some(Closed::Project(_)) => passed_over.project_gate += 1,
-                Some(Closed::Model(..) | Closed::Method(_) | Closed::Upstream(_)) => {
-                    passed_over.model_gate += 1
-                }
-                None if ask.tried.contains(&key) => passed_over.tried += 1,
-                None if !allowed(key) => {}
-                None => {
-                    eligible += 1;
-                    let in_flight = in_flight(key);
-                    if in_flight > 0 && !proven(key) {
-                        on_trial = true;
-                    } else {
-                        candidates.insert(key, in_flight);
-                    }
-                }
-            }
-        }
-        // As time goes by gates only open, and only at these times.
-        let times = BTreeSet::from_iter(std::iter::once(now).chain(openings(keys, now)));
-        let open =
-            |at: &Millis| explain(keys, ask, *at).any(|(key, closed)| allowed(key) && closed.is_none());
-        Self { candidates, on_trial, opens: times.into_iter().find(open), passed_over, eligible }
-    }
-
-    /// Asks the roster, and lets go again what it gives.
-    fn check(&self, roster: &mut Roster, ask: &Ask<'_>, now: Millis, random: u64) {
-        let seq = roster.seq;
-        match roster.choose(ask, now, random) {
-            Ok(Choice { key, why, .. }) => {
-                assert_eq!(
-                    self.candidates.get(&key),
-                    Some(&why.in_flight),
-                    "key {key} for {ask:?}: {self:?}"
-                );
-                assert_eq!(why.passed_over, self.passed_over, "{ask:?}");
-                assert_eq!((why.eligible, why.seq), (self.eligible, seq), "{ask:?}");
-            }
-            Err(nobody) => {
-                assert!(self.candidates.is_empty(), "nobody for {ask:?}: {self:?}");
-                let Self { opens, passed_over, on_trial, .. } = *self;
-                assert_eq!(nobody, Nobody { opens, passed_over, on_trial }, "{ask:?}");
-            }
-        }
-    }
-}
-
-/// Every time after `now` at which some gate opens by itself.
-fn openings(keys: &Keys, now: Millis) -> impl Iterator<Item = Millis> {
-    let of_keys = keys.iter().flat_map(|key| key.gate.iter().chain(key.methods.values()));
-    let of_projects = keys.projects().flat_map(|(_, project)| {
-        project.gate.iter().chain(project.models.values().flat_map(|windows| windows.values()))
-    });
-    of_keys.chain(of_projects).filter_map(|gate| gate.until).filter(move |until| now < *until)
-}
-
 /// Every question there is, but for keys tried.
 fn questions() -> impl Iterator<Item = Asked> {
-    let from = [From::All, From::Keeper, From::Only(KeyId(1)), From::Only(KeyId(KEYS))];
+    let from = [
+        From::All,
+        From::Keeper,
+        From::Only(KeyId(1)),
+        From::Only(KeyId(KEYS)),
+        From::Project("p"),
+        From::Project("key-1"),
+    ];
     MODELS.into_iter().flat_map(move |model| {
         METHODS
             .into_iter()
@@ -306,11 +271,11 @@ fn questions() -> impl Iterator<Item = Asked> {
 fn invariant_the_roster_answers_what_the_fold_says(story: &mut Story, asked: &Asked, random: u64) {
     let now = story.world.at;
     assert_eq!(story.world.roster.seq, story.world.seq);
-    for asked in questions().chain([asked.clone()]) {
+    for asked in [asked.clone()].into_iter().chain(questions()) {
         let ask = asked.ask();
         let proven = |key| story.proven.contains(&key);
         let truth = Truth::of(&story.world.keys, now, &ask, |key| story.in_flight(key), proven);
-        truth.check(&mut story.world.roster, &ask, now, random);
+        truth.check(&mut story.world.roster, &story.world.keys, &mut story.paces, &ask, random);
     }
 }
 
@@ -319,9 +284,10 @@ fn invariant_a_fresh_roster_answers_the_same(story: &Story, asked: &Asked, rando
     let World { keys, seq, at, roster } = &story.world;
     let mut fresh = Roster::new(roster.strategy);
     fresh.rebuild(keys, *seq, *at);
-    for asked in questions().chain([asked.clone()]) {
+    let mut paces = Paces::default();
+    for asked in [asked.clone()].into_iter().chain(questions()) {
         let ask = asked.ask();
-        Truth::of(keys, *at, &ask, |_| 0, |_| false).check(&mut fresh, &ask, *at, random);
+        Truth::of(keys, *at, &ask, |_| 0, |_| false).check(&mut fresh, keys, &mut paces, &ask, random);
     }
 }
 
@@ -331,7 +297,7 @@ fn invariant_the_sets_are_whole(story: &mut Story) {
 }
 
 fn rules() -> impl Strategy<Value = Rule> {
-    select(vec![Rule::LeastLoaded, Rule::RoundRobin])
+    select(vec![Rule::LeastLoaded, Rule::RoundRobin, Rule::Sticky])
 }
 
 proptest! {

@@ -1,53 +1,52 @@
-//! Keys that move to another project.
+//! Keys whose project is learned while requests are under way.
 
-use projections::event::{Change, KeyUpdated};
+use projections::event::ProjectLearned;
 
 use super::*;
 
-fn moved(key: u32, project: Change) -> Event {
-    KeyUpdated {
-        key: KeyId(key),
-        actor: Actor::Cli,
-        label: None,
-        note: None,
-        tags: None,
-        project: Some(project),
-        weight: None,
-        priority: None,
-        models: None,
-        proxy: None,
-    }
-    .into()
-}
-
-fn of(project: &str) -> Change {
-    Change::To(project.to_owned())
+fn learned(key: u32, consumer: &str) -> Event {
+    ProjectLearned { key: KeyId(key), consumer: consumer.to_owned() }.into()
 }
 
 #[test]
-fn a_key_that_moves_has_the_gates_of_the_project_it_moves_to() {
-    let mut world = World::new(Strategy::LeastLoaded);
-    world.tell([added(1, Some("alpha")), added(2, Some("beta"))]);
-    world.tell([1, 2].map(|key| served(key, "", "")));
-    let scope = Scope::Model { project: "alpha".to_owned(), model: "pro".to_owned(), window: Window::Day };
-    let cause = Verdict::QuotaDay;
+fn keys_of_one_project_share_its_gates_once_that_is_known() {
+    let mut world = World::of(Strategy::LeastLoaded, 3);
     world.tell([
-        GateClosed { scope, cause, until: Some(9_000), probe: None, request: None, key: KeyId(1) }.into()
+        closed(model_scope(&own(1), "pro"), Some(9_000)),
+        closed(Scope::Project(own(2)), Some(7_000)),
     ]);
-    let pro = |key| Ask { model: "pro", ..only(key) };
-    assert_eq!((world.key(&pro(1)), world.key(&pro(2))), (None, Some(2)));
-    let held = world.choose(&only(1), 0).unwrap();
-    world.tell([moved(2, of("alpha")), moved(1, of("beta"))]);
-    assert_eq!((world.key(&pro(1)), world.key(&pro(2))), (Some(1), None));
-    let again = world.choose(&only(1), 0).unwrap();
-    assert_eq!((&*again.project, again.why.in_flight), ("beta", 1), "what it has under way goes with it");
-    assert_eq!(&*held.project, "alpha", "a request that has begun stays with the quota it used");
-    // One that was not there before: what closes for it closes for the key.
-    world.tell([moved(1, Change::Cleared)]);
-    let scope = Scope::Project("key-1".to_owned());
-    let cause = Verdict::ProjectDenied;
-    world.tell([
-        GateClosed { scope, cause, until: FOR_EVER, probe: None, request: None, key: KeyId(1) }.into()
-    ]);
-    assert_eq!(world.key(&only(1)), None);
+    let held = world.choose(&only(3), 0).unwrap();
+    world.tell([learned(3, "projects/1")]);
+    assert_eq!(&*world.choose(&only(3), 0).unwrap().project, "projects/1");
+    assert_eq!(world.in_flight(3), 1);
+    assert_eq!(world.key(&model("pro")), Some(3));
+    // What was known of key 1 comes along, and stands in front of key 3 as well.
+    world.tell([learned(1, "projects/1")]);
+    assert_eq!(world.opens(&Ask { from: From::Project("projects/1"), ..model("pro") }), Some(9_000));
+    assert_eq!(world.choose(&model("pro"), 0).unwrap_err().passed_over.model_gate, 2);
+    world.tell([learned(2, "projects/1")]);
+    assert_eq!(world.opens(&any()), Some(7_000), "and so does the gate of the whole project");
+    world.at = 9_000;
+    world.tell([closed(model_scope("projects/1", "pro"), Some(9_500))]);
+    assert_eq!(world.choose(&model("pro"), 0).unwrap_err().passed_over.model_gate, 3);
+    assert_eq!(world.opens(&Ask { from: From::Project("key-1"), ..any() }), None, "nobody is there any more");
+    drop(held);
+    assert_eq!(world.in_flight(3), 0);
+}
+
+/// Ten thousand rebuilds of ten thousand keys would take minutes: this takes a moment, or the test times out.
+#[test]
+fn ten_thousand_keys_learn_their_projects_one_after_the_other() {
+    const MANY: u32 = 10_000;
+    let mut world = World::of(Strategy::LeastLoaded, MANY);
+    world.tell((1..=50).map(|key| closed(model_scope(&own(key), &format!("model-{key}")), Some(9_000))));
+    for key in 1..=MANY {
+        world.tell([learned(key, &format!("projects/{}", key / 2))]);
+    }
+    assert_eq!(world.roster.slots.rows.len(), MANY as usize + 1, "rows that were left are used again");
+    let expected = world.keys.projects().count();
+    assert_eq!(world.roster.slots.by_project.len(), expected);
+    let nobody =
+        world.choose(&Ask { from: From::Project("projects/25"), ..model("model-50") }, 0).unwrap_err();
+    assert_eq!(nobody.opens, Some(9_000), "key 51 shares the gate of key 50");
 }
