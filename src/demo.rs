@@ -74,6 +74,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         gemini_api_keys: keys.into_iter().map(SecretString::from).collect(),
         allowed_api_keys: vec![SecretString::from(CLIENT_KEY.to_owned())],
         gemini_base_url: google.origin(),
+        // The simulated Google is on this machine, where no proxy finds it.
+        outbound_proxy: None,
         database: Database::Fjall(folder.0.clone()),
         data_dir: folder.0.clone(),
         admin_username: "admin".to_owned(),
