@@ -111,7 +111,7 @@ pub enum Error {
     #[error("the keys must be a JSON array of texts, or separated by lines, spaces or commas")]
     BadList,
     /// A law of the pool does not hold.
-    #[error("the simulation broke a law: {0}")]
+    #[error("the simulation broke a law")]
     Simulation(#[from] crate::simulate::Failed),
     /// The picture.
     #[error("cannot write {}", path.display())]

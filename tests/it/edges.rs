@@ -412,6 +412,7 @@ fn what_decides_does_nothing_else() {
         "gemini::scrub",
         "gemini::headers",
         "proxy::retry",
+        "simulate",
     ];
     for module in pure {
         assert!(service.modules.contains(module), "{module} is gone; is what it did still pure?");
