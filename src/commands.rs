@@ -129,7 +129,7 @@ pub enum Error {
     #[error("the keys must be a JSON array, or separated by lines, spaces or commas")]
     BadList,
     /// A law of the pool does not hold.
-    #[error("the simulation broke a law: {0}")]
+    #[error("the simulation broke a law")]
     Simulation(#[from] crate::simulate::Failed),
     /// The picture.
     #[error("cannot write {}", path.display())]

@@ -85,7 +85,6 @@ pub struct Failed {
     /// After how many steps.
     pub step: u64,
     /// The law.
-    #[source]
     pub broken: Broken,
 }
 

@@ -62,21 +62,19 @@ pub(super) fn table(comparison: &Comparison) -> String {
             score.storm_errors.to_string(),
         ]);
     }
-    let mut text = format!("{}\nFrom \"can serve again\" to \"serves\", in seconds:\n\n", columns(&rows));
-    let mut rows = vec![vec!["policy".to_owned()]];
-    for kind in Back::ALL {
-        if let Some(header) = rows.first_mut() {
-            header.extend(["mean", "p95", "max", "never"].map(|word| format!("{} {word}", kind.name())));
-        }
-    }
+    let mut text = format!(
+        "{}\nFrom \"can serve again\" to \"serves\", in seconds: mean / 95th percentile / longest (how many, and how \
+         many of them never did):\n\n",
+        columns(&rows)
+    );
+    let header = Back::ALL.map(|kind| format!("after a {}", kind.name()));
+    let mut rows = vec![std::iter::once("policy".to_owned()).chain(header).collect::<Vec<_>>()];
     for (name, score) in &comparison.scores {
-        let mut row = vec![(*name).to_owned()];
-        for kind in Back::ALL {
+        let cells = Back::ALL.map(|kind| {
             let (lag, never) = (score.lag(kind), score.never.get(&kind).copied().unwrap_or_default());
-            row.extend([lag.mean, lag.p95, lag.max].map(|seconds| format!("{seconds:.1}")));
-            row.push(format!("{never}/{}", lag.count));
-        }
-        rows.push(row);
+            format!("{:.1} / {:.1} / {:.1} ({}, {never})", lag.mean, lag.p95, lag.max, lag.count)
+        });
+        rows.push(std::iter::once((*name).to_owned()).chain(cells).collect());
     }
     text.push_str(&columns(&rows));
     text.push_str(&causes(&comparison.score(OURS)));

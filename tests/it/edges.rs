@@ -413,6 +413,7 @@ fn what_decides_does_nothing_else() {
         "gemini::headers",
         "gemini::route",
         "proxy::retry",
+        "simulate",
     ];
     for module in pure {
         assert!(service.modules.contains(module), "{module} is gone; is what it did still pure?");

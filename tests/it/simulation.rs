@@ -26,7 +26,7 @@ const TIMES_LESS: f64 = 5.0;
 // today's rules reach, and a little more.
 const MANY: Bounds = Bounds { seeds: 100, wasted: 0.14, wrongly_refused: 0.07, minute: 13.0, day: 1_600.0 };
 // TARGET: as above.
-const FEW: Bounds = Bounds { seeds: 10, wasted: 0.14, wrongly_refused: 0.10, minute: 15.0, day: 20_000.0 };
+const FEW: Bounds = Bounds { seeds: 10, wasted: 0.11, wrongly_refused: 0.10, minute: 2.0, day: 17_000.0 };
 
 fn wasted(comparison: &Comparison, policy: &str) -> f64 {
     comparison.score(policy).wasted as f64 / comparison.score(ORACLE).calls as f64
@@ -44,8 +44,10 @@ fn the_pool_wastes_little_and_no_seed_breaks_a_law() {
     // The comparison itself: the oracle is one, and there was something to waste.
     assert_eq!((oracle.wasted, oracle.wrongly_refused), (0, 0), "{table}");
     assert!(ours.requests == oracle.requests && ours.requests > 1_000 * bounds.seeds, "{table}");
-    assert!(ours.served <= oracle.served, "{table}");
-    assert!(ours.steps > 4 * ours.calls / 2, "{table}");
+    // In a storm of which some calls come through, luck may differ.
+    assert!(ours.served as f64 <= 1.01 * oracle.served as f64, "{table}");
+    // The laws are checked after every step: an arrival, and what becomes of each call.
+    assert!(ours.steps > 2 * ours.calls, "{table}");
 
     assert!(wasted(&comparison, OURS) <= bounds.wasted, "{table}");
     for other in ["round-robin", "5 s cooldown"] {
