@@ -77,6 +77,15 @@ pub enum KeysCommand {
     Disable(Ids),
     /// Forgive keys: what holds them back is opened
     Reset(Ids),
+    /// Test keys now, by a call that spends no quota; one that passes is used again at once
+    Test {
+        /// Which.
+        #[command(flatten)]
+        ids: Ids,
+        /// Ask this model, by the smallest call there is
+        #[arg(long)]
+        model: Option<String>,
+    },
 }
 
 /// Which keys.
@@ -158,6 +167,12 @@ pub enum Error {
          file, and say --proxy-file FILE"
     )]
     ProxyCredentials,
+    /// Some tests failed.
+    #[error("these keys failed the test: {}", keys.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))]
+    Failed {
+        /// Which.
+        keys: Vec<u32>,
+    },
     /// The terminal.
     #[error("cannot print")]
     Output(#[from] io::Error),
@@ -262,6 +277,19 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
         KeysCommand::Reset(Ids { ids }) => {
             target.call(Method::POST, "/keys/bulk_reset", Some(json!({"ids": ids}))).await?;
             say(&format!("{} reset", ids.len()))
+        }
+        KeysCommand::Test { ids: Ids { ids }, model } => {
+            let mut failed = Vec::new();
+            for id in ids {
+                let body = json!({"model": model});
+                let seen = target.call(Method::POST, &format!("/keys/{id}/test"), Some(body)).await?;
+                let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+                say(&format!("{id}\t{}\t{} ms\t{}", text("verdict"), seen["latency_ms"], text("reason")))?;
+                if seen["passed"] != true {
+                    failed.push(id);
+                }
+            }
+            if failed.is_empty() { Ok(()) } else { Err(Error::Failed { keys: failed }) }
         }
         KeysCommand::Enable(Ids { ids }) => switch(target, &ids, true).await,
         KeysCommand::Disable(Ids { ids }) => switch(target, &ids, false).await,

@@ -75,6 +75,8 @@ pub struct Config {
     /// MAX_FAILURES_PER_KEY
     pub max_failures_per_key: u32,
     /// MAX_ATTEMPTS
+    pub key_recheck_interval: Duration,
+    /// See [`SETTINGS`].
     pub max_attempts: u8,
     /// QUEUE_TIMEOUT: how long a request may wait for a key; zero: not at all
     pub queue_timeout: Duration,

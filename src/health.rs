@@ -1,4 +1,6 @@
-//! Is it alive, and can it serve? `/healthz` and `/readyz`.
+//! Is it alive, and can it serve? `/healthz` and `/readyz`; and are the keys good ([`prober`])?
+
+pub mod prober;
 
 use std::sync::{
     Arc,

@@ -19,6 +19,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
+    gemini::{BadBase, Gemini},
+    health::prober::Prober,
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
     ledger::{
         CommitError, Ledger, OpenError, View,
@@ -60,6 +62,9 @@ pub enum Error {
     /// The administrator's password.
     #[error(transparent)]
     Password(#[from] auth::HashError),
+    /// The upstream address.
+    #[error(transparent)]
+    Base(#[from] BadBase),
     /// The first events.
     #[error("cannot write the first events")]
     Commit(#[from] CommitError),
@@ -77,6 +82,10 @@ pub struct Pool {
     pub gatekeeper: Arc<Gatekeeper>,
     /// Lets administrators in.
     pub admins: Arc<Admins>,
+    /// Calls Google.
+    pub gemini: Gemini,
+    /// Checks keys.
+    pub prober: Arc<Prober>,
     /// Tells the time.
     pub clock: Clock,
     /// The administrator's password, if it was made just now: to be told once.
@@ -89,6 +98,7 @@ impl Pool {
     /// # Errors
     /// [`Error`].
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, Error> {
+        let gemini = Gemini::new(&config.gemini_base_url)?.through(config.outbound_proxy.clone());
         let journal: Arc<dyn Journal> = match &config.database {
             Database::Fjall(folder) => Arc::new(FjallJournal::open(&folder.join("log"))?),
             Database::Memory => Arc::new(MemoryJournal::new()),
@@ -130,7 +140,16 @@ impl Pool {
         if !fresh.is_empty() {
             ledger.commit(move |_| Ok(Decision { events: Vec::new(), secrets: fresh, answer: () })).await?;
         }
-        Ok(Self { ledger, scheduler, vault, gatekeeper, admins: Arc::new(admins), clock, made_password })
+        let prober = Prober::new(
+            ledger.clone(),
+            Arc::clone(&scheduler),
+            Arc::clone(&vault),
+            gemini.clone(),
+            clock.clone(),
+            config.key_recheck_interval,
+        );
+        let (admins, prober) = (Arc::new(admins), Arc::new(prober));
+        Ok(Self { ledger, scheduler, vault, gatekeeper, admins, gemini, prober, clock, made_password })
     }
 
     /// Takes in the keys and clients that the environment names.
@@ -168,6 +187,8 @@ impl Pool {
 
     /// Writes everything to the disk and lets go of the log.
     pub async fn close(self) {
+        // It holds on to the ledger too.
+        drop(self.prober);
         self.ledger.close().await;
     }
 }

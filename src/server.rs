@@ -17,12 +17,11 @@ use http::StatusCode;
 use poem::{Endpoint, EndpointExt, Request, Response, Route, endpoint::make};
 use projections::event::{ServerStarted, ServerStopped};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
     config::Config,
-    gemini::{BadBase, Gemini},
     health::Health,
     ledger::{CommitError, clock::Clock},
     lifecycle::Lifecycle,
@@ -36,9 +35,6 @@ pub enum Error {
     /// The pool does not open.
     #[error(transparent)]
     Pool(#[from] pool::Error),
-    /// The upstream address.
-    #[error(transparent)]
-    Base(#[from] BadBase),
     /// The address would let everybody in.
     #[error(
         "HOST={host} would let everybody who reaches it use your keys. Set ALLOWED_API_KEYS, or say \
@@ -68,7 +64,6 @@ pub enum Error {
 /// A service that is open and not yet listening.
 pub struct Service {
     pool: Pool,
-    gemini: Gemini,
     config: Config,
 }
 
@@ -78,10 +73,9 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let gemini = Gemini::new(&config.gemini_base_url)?.through(config.outbound_proxy.clone());
         let pool = Pool::open(&config, Clock::system()).await?;
         pool.import_environment(&config).await?;
-        Ok(Self { pool, gemini, config })
+        Ok(Self { pool, config })
     }
 
     /// The administrator's password, if it was made just now.
@@ -115,7 +109,7 @@ impl Service {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let Self { pool, gemini, config } = self;
+        let Self { pool, config } = self;
         let address = listener.local_addr().map_err(Error::Serve)?;
         pool.gatekeeper.open_when_without_clients(address.ip().is_loopback() || config.allow_anonymous);
         let started =
@@ -129,24 +123,29 @@ impl Service {
             scheduler: Arc::clone(&pool.scheduler),
             vault: Arc::clone(&pool.vault),
             gatekeeper: Arc::clone(&pool.gatekeeper),
-            gemini,
+            gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
         };
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, &config, lifecycle.clone()));
         let pool = Arc::new(pool);
         let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), lifecycle.requests.clone());
+        let no_more_checks = CancellationToken::new();
+        let checks = tokio::spawn(Arc::clone(&pool.prober).run(no_more_checks.clone()));
         let stopping = {
             let health = Arc::clone(&health);
             async move {
                 shutdown.await;
                 health.drain();
+                no_more_checks.cancel();
             }
         };
         tracing::info!(%address, "serving");
         let served = connections::serve(listener, app, lifecycle, stopping, config.shutdown_timeout).await;
         let abandoned = u32::try_from(served.map_err(Error::Serve)?).unwrap_or(u32::MAX);
         drop(address_file);
+        // It ended with the shutdown; a panic in it was reported when it happened.
+        let _ = checks.await;
         let stopped = pool.ledger.note(ServerStopped { abandoned }).await;
         drop(health);
         if let Some(pool) = Arc::into_inner(pool) {

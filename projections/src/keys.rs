@@ -95,6 +95,8 @@ pub struct Key {
     pub proven: bool,
     /// Soft failures in a row.
     pub failures: u32,
+    /// When it was last checked without a client's request.
+    pub checked: Option<Millis>,
     /// The gate in front of all of it.
     pub gate: Option<Gate>,
     /// Gates in front of single methods.

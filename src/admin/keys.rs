@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use self::wishes::{KeyPatch, KeysPatch, NewKeys};
 use super::{Tag, Token, problem::Problem};
 use crate::{
+    health::prober::{self, Checked},
     ledger::{
         clock::rfc3339,
         rules::{Added, KeyChange},
@@ -114,6 +115,29 @@ struct AddedKey {
 #[derive(Object)]
 struct AddedKeys {
     results: Vec<AddedKey>,
+}
+
+/// How to test a key.
+#[derive(Default, Object)]
+#[oai(deny_unknown_fields, default)]
+struct KeyTest {
+    /// A model to ask by the smallest call there is, which spends a little of its quota; none: the key alone, by a
+    /// list of models, which spends nothing.
+    model: Option<String>,
+}
+
+/// What a test came to.
+#[derive(Object)]
+struct TestedKey {
+    /// Whether Google served.
+    passed: bool,
+    /// What it came to, in the log's words.
+    verdict: String,
+    /// The HTTP status; 0 where none arrived.
+    status: u16,
+    /// What Google said.
+    reason: Option<String>,
+    latency_ms: u32,
 }
 
 /// Which keys.
@@ -242,6 +266,31 @@ impl KeysApi {
     #[oai(path = "/keys/bulk_delete", method = "post", tag = "Tag::Keys", operation_id = "remove_keys")]
     async fn remove_many(&self, token: Token, body: Json<KeyIds>) -> Result<Json<KeyIds>, Problem> {
         self.change(&token, body.0.ids, KeyChange::Remove).await
+    }
+
+    /// Test a key now
+    ///
+    /// One that passes is used again at once.
+    #[oai(path = "/keys/:key_id/test", method = "post", tag = "Tag::Keys", operation_id = "test_key")]
+    async fn test(
+        &self,
+        token: Token,
+        key_id: Path<u32>,
+        body: Json<KeyTest>,
+    ) -> Result<Json<TestedKey>, Problem> {
+        let pool = super::serving(self.0.as_ref())?;
+        let actor = token.actor(pool)?;
+        let model = body.0.model.filter(|model| !model.is_empty());
+        if let Some(bad) = model.as_ref().filter(|model| !prober::is_plain(model)) {
+            return Err(Problem::bad_request(format!(
+                "`{bad}` is no name of a model: letters, digits, `-`, `.` and `_`, up to 128"
+            )));
+        }
+        let checked = pool.prober.test(KeyId(key_id.0), model, actor).await?;
+        let Checked { verdict, status, reason, latency_ms } = checked;
+        let verdict_word = serde_json::to_value(verdict).ok();
+        let word = verdict_word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        Ok(Json(TestedKey { passed: verdict.is_success(), verdict: word, status, reason, latency_ms }))
     }
 
     /// Forgive a key: its gates and its project's open

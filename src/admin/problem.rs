@@ -4,6 +4,7 @@ use poem::{IntoResponse, Response, error::ReadBodyError, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, error::ParseRequestPayloadError, payload::Json};
 
 use crate::{
+    health::prober::NotChecked,
     ledger::{CommitError, OpenError, rules::Refused},
     pool,
 };
@@ -149,4 +150,13 @@ fn with_type(mut response: Response, status: StatusCode) -> Response {
     let kind = poem::http::HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(poem::http::header::CONTENT_TYPE, kind);
     response
+}
+
+impl From<NotChecked> for Problem {
+    fn from(error: NotChecked) -> Self {
+        match error {
+            NotChecked::NoSuchKey(_) => Self::not_found(error.to_string()),
+            NotChecked::Stopping => Self::unavailable(error.to_string()),
+        }
+    }
 }

@@ -131,8 +131,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "KEY_RECHECK_INTERVAL",
         "3600",
-        "Seconds between checks of failed keys. Accepted for compatibility: this version does not check by itself yet; \
-         `gemini-pool keys reset` brings a key back.",
+        "Seconds between checks of a key whose credential or project failed, by a call that spends no quota; one that \
+         passes brings it back.",
     ),
     setting(
         "LOG_RETENTION_DAYS",

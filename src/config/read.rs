@@ -29,7 +29,7 @@ pub struct Sources {
 /// Settings of the design that this version does not have, and must not seem to have.
 const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES"];
 /// Settings that are taken without an effect, because existing files have them.
-const NO_EFFECT_YET: &[&str] = &["KEY_RECHECK_INTERVAL", "LOG_RETENTION_DAYS"];
+const NO_EFFECT_YET: &[&str] = &["LOG_RETENTION_DAYS"];
 
 /// Reads and checks every setting.
 ///
@@ -68,6 +68,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         gemini_base_url: reader.get("GEMINI_BASE_URL", URL, url).unwrap_or_default(),
         outbound_proxy: reader.proxy("OUTBOUND_PROXY"),
         max_failures_per_key: reader.number("MAX_FAILURES_PER_KEY", 1, 1_000_000),
+        key_recheck_interval: reader.seconds("KEY_RECHECK_INTERVAL", 1),
         max_attempts: reader.number("MAX_ATTEMPTS", 1, 10),
         queue_timeout: reader.parts_of_seconds("QUEUE_TIMEOUT", 600),
         strategy: reader.get("STRATEGY", "least-loaded or round-robin", strategy).unwrap_or_default(),
@@ -84,7 +85,6 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
             })
             .unwrap_or(LogFailure::Continue),
         debug: {
-            reader.number::<u64>("KEY_RECHECK_INTERVAL", 1, 31_536_000);
             reader.number::<u64>("LOG_RETENTION_DAYS", 0, 36_500);
             reader.flag("DEBUG")
         },

@@ -31,7 +31,10 @@ impl Keys {
             Event::QuotaDayBegan(event) => (self.day.began, self.day.ends) = (event.began, event.ends),
             Event::QuotaTurnLearned(event) => self.day.shift_ms = event.shift_ms,
             Event::Attempted(event) => self.found(&Finding::from(event), recorded.at),
-            Event::KeyChecked(event) => self.found(&Finding::from(event), recorded.at),
+            Event::KeyChecked(event) => {
+                self.with(event.key, |key| key.checked = Some(recorded.at));
+                self.found(&Finding::from(event), recorded.at);
+            }
             _ => {}
         }
     }
@@ -72,6 +75,7 @@ impl Keys {
             added: at,
             actor: event.actor.clone(),
             failures: 0,
+            checked: None,
             gate: None,
             methods: BTreeMap::new(),
         };
