@@ -22,7 +22,7 @@ use std::{
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use projections::{
     Event, Recorded, Seq, State,
-    event::{Answered, Attempted},
+    event::{Answered, Attempted, ResourceBound, ResourceReleased},
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -57,6 +57,8 @@ pub enum Fact {
     Attempted(Box<Attempted>, Penalty),
     /// One client request.
     Answered(Box<Answered>),
+    /// What an answer showed to be at Google, and to be there no more.
+    Resources(Vec<ResourceBound>, Option<ResourceReleased>),
 }
 
 impl Fact {

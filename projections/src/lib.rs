@@ -10,6 +10,7 @@ pub mod event;
 pub mod id;
 pub mod keys;
 pub mod requests;
+pub mod resources;
 pub mod usage;
 
 mod state;

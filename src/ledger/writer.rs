@@ -102,6 +102,11 @@ impl Writer {
                 events.push(Event::Answered(*event));
                 false
             }
+            Fact::Resources(bound, released) => {
+                events.extend(bound.into_iter().map(Event::from));
+                events.extend(released.map(Event::from));
+                false
+            }
             Fact::Attempted(attempt, penalty) => {
                 let failed = !attempt.verdict.is_success();
                 let state = self.shared.state.read();
@@ -192,7 +197,8 @@ impl Writer {
         error
     }
 
-    /// Without a log, gates must still close and open: the keys alone go on from memory.
+    /// Without a log, gates must still close and open, and files be found: keys and resources alone go on
+    /// from memory.
     /// Control events are dropped, for their askers are told that nothing was changed.
     fn go_on_unrecorded(&self, events: Vec<Event>) {
         self.shared.unrecorded.fetch_add(events.len() as u64, Ordering::Relaxed);
@@ -203,7 +209,11 @@ impl Writer {
             .filter(|event| event.class() != Class::Control)
             .map(|event| Recorded { seq, at, event })
             .collect();
-        unrecorded.iter().for_each(|recorded| state.keys.apply(recorded));
+        for recorded in &unrecorded {
+            let State { keys, resources, .. } = &mut *state;
+            keys.apply(recorded);
+            resources.apply(recorded, keys);
+        }
         drop(state);
         self.show(&unrecorded);
     }

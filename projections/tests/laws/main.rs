@@ -13,4 +13,6 @@ mod keys;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod resources;
+#[cfg(test)]
 mod traffic;

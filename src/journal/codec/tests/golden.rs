@@ -15,7 +15,8 @@ use projections::{
     event::{
         Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, ClientAdded, ClientRemoved, GateClosed,
         GateOpened, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset, Opened, Outcome, PassedOver,
-        Scope, ServerStarted, ServerStopped, Strategy, Tokens, Verdict, Violation, Why, Window,
+        Released, ResourceBound, ResourceReleased, Scope, ServerStarted, ServerStopped, Strategy, Tokens,
+        Verdict, Violation, Why, Window,
     },
 };
 
@@ -164,6 +165,15 @@ pub(super) fn samples() -> Vec<Event> {
     }
     for (scope, why) in scopes.into_iter().zip([Opened::Served, Opened::Checked].into_iter().cycle()) {
         all.push(GateOpened { scope, why }.into());
+    }
+    for (name, expires, request) in [
+        ("files/abc-123", Some(AT + 172_800_000), Some(request)),
+        ("models/veo-3/operations/xyz", None, None),
+    ] {
+        all.push(ResourceBound { name: name.to_owned(), project: project(), key, expires, request }.into());
+    }
+    for why in variants::<Released>() {
+        all.push(ResourceReleased { name: "files/abc-123".to_owned(), why }.into());
     }
     for cause in variants::<Verdict>() {
         all.push(GateClosed { scope: Scope::Key(key), cause, until: None, request: None, key }.into());
