@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use projections::{Fingerprint, KeyId, event::Actor};
+use projections::{Fingerprint, KeyId, State, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -208,7 +208,14 @@ impl Pool {
         actor: Actor,
     ) -> Result<(), CommitError> {
         let name = |fingerprint: &Fingerprint| secret_name(fingerprint);
-        self.ledger.commit(move |state| rules::change_keys(state, &keys, change, &actor, name)).await
+        let now = self.clock.now();
+        let rule = move |state: &State| {
+            if change == KeyChange::Remove {
+                rules::resources::none_is_lost(state, &keys, now)?;
+            }
+            rules::change_keys(state, &keys, change, &actor, name)
+        };
+        self.ledger.commit(rule).await
     }
 
     /// Writes everything to the disk and lets go of the log.

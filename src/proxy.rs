@@ -6,20 +6,21 @@
 //! Its invariants: a failure is folded before the next key is chosen; and once a
 //! byte of an answer went to the client, that is the answer.
 
+mod affinity;
 mod attempt;
 mod intake;
+mod lists;
 mod record;
 mod relay;
 pub mod rescue;
 pub mod retry;
-mod uploads;
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use poem::Response;
 use projections::{
-    KeyId, RequestId,
+    KeyId, Millis, RequestId,
     event::{Outcome, Verdict},
 };
 use tokio::{
@@ -28,12 +29,13 @@ use tokio::{
 };
 
 use self::{
-    attempt::{Attempted, Failure},
+    affinity::Seat,
+    attempt::{Answer, Attempted, Failure},
     intake::Body,
+    lists::Plan,
     record::RequestRecord,
     rescue::Refusal,
     retry::Budget,
-    uploads::Uploads,
 };
 use crate::{
     auth::{Admission, Gatekeeper},
@@ -42,12 +44,13 @@ use crate::{
         Call, Gemini,
         classify::Blame,
         headers,
+        resources::Place,
         target::{self, Shape, Target, Upload},
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
     scheduler::{Ask, Choice, From, Nobody, Scheduler},
-    vault::Vault,
+    vault::{UpstreamKey, Vault},
 };
 
 /// How long to wait for a key that another request is trying for the first time.
@@ -64,7 +67,6 @@ pub struct Proxy {
     gemini: Gemini,
     clock: Clock,
     memory: Arc<Semaphore>,
-    uploads: Uploads,
     /// Told whenever an attempt came to something, for those that wait for a key on trial.
     progress: Arc<Notify>,
     lifecycle: Lifecycle,
@@ -87,6 +89,14 @@ struct Asked {
     id: RequestId,
     verb: Method,
     target: Target,
+    /// What of Google's the path is about.
+    place: Place,
+    /// Where it may go.
+    seat: Seat,
+    /// The client's number; 0 where access is open.
+    client: u32,
+    /// The client wants nothing of it kept at Google.
+    keeps_nothing: bool,
     /// The model, from the path or the body.
     model: String,
     headers: HeaderMap,
@@ -98,6 +108,14 @@ struct Asked {
     timeout: Duration,
     /// REQUEST_TIMEOUT: a try that had less was cut short by the client or by other tries.
     fair: Duration,
+}
+
+/// No key answered.
+enum Unserved {
+    /// For a reason of the pool's own.
+    Refused(Refusal),
+    /// The last failure, and why nobody else was tried.
+    Failed(Option<Failure>, Option<Nobody>),
 }
 
 /// The parts of the service that the proxy works with.
@@ -129,7 +147,6 @@ impl Proxy {
             gemini,
             clock,
             memory: intake::memory(config.body_memory_bytes),
-            uploads: Uploads::default(),
             progress: Arc::default(),
             lifecycle,
             limits: Limits {
@@ -193,8 +210,7 @@ impl Proxy {
             return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
         }
         let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
-        let known_upload =
-            matches!(&target.upload, Some(Upload::Chunk { id }) if self.uploads.owner(id).is_some());
+        let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
         match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
             Admission::Anonymous => {}
@@ -217,7 +233,11 @@ impl Proxy {
             id,
             verb: verb.clone(),
             model: target.model.clone(),
+            place: Place::of(verb, &target),
             target,
+            seat: Seat::default(),
+            client: record.answered.client.map_or(0, |client| client.0),
+            keeps_nothing: false,
             told_length: intake::told_length(&client),
             headers: headers::upstream(&client),
             origin: self.origin(secure, uri, &client),
@@ -249,18 +269,43 @@ impl Proxy {
             record.answered.model.clone_from(&asked.model);
             record.answered.streamed = asked.target.streamed;
         }
-        self.try_keys(&asked, body, record).await
+        let references = affinity::references(&asked, &body);
+        asked.keeps_nothing = references.keeps_nothing();
+        asked.seat = match self.seat(&asked, &references) {
+            Ok(seat) => seat,
+            Err(refusal) => return refuse(record, &refusal, shape),
+        };
+        match self.plan(&mut asked) {
+            Ok(Plan::Pages(begin)) => self.list(asked, begin, record).await,
+            Ok(Plan::Plain(header)) => lists::say(header, self.try_keys(&asked, body, record).await),
+            Err(refusal) => refuse(record, &refusal, shape),
+        }
+    }
+
+    async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
+        match self.seek(asked, body, &mut record).await {
+            Ok((answer, key)) => {
+                let learning = self.learn(asked, &answer).await;
+                self.relay(asked, answer, &key, record, learning)
+            }
+            Err(unserved) => self.conclude(asked, record, unserved),
+        }
     }
 
     /// One key after the other, until one answers or none may be tried any more.
-    async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
+    async fn seek(
+        &self,
+        asked: &Asked,
+        body: Body,
+        record: &mut RequestRecord,
+    ) -> Result<(Answer, UpstreamKey), Unserved> {
         let mut tried: Vec<KeyId> = Vec::new();
         let mut budget = Budget::new(self.limits.max_attempts);
         let mut last: Option<Failure> = None;
         loop {
             let choice = match self.choose(asked, &tried).await {
                 Ok(choice) => choice,
-                Err(nobody) => return self.give_up(asked, record, last, Some(nobody)),
+                Err(nobody) => return Err(Unserved::Failed(last, Some(nobody))),
             };
             let Some(key) = self.vault.upstream_key(&choice.fingerprint) else {
                 // Removed between the choice and now.
@@ -270,15 +315,11 @@ impl Proxy {
             let reserved = tokio::time::timeout_at(asked.deadline, self.ledger.reserve()).await;
             let Ok(Some(reservation)) = reserved else {
                 let late = Refusal::TooSlow { seconds: asked.timeout.as_secs() };
-                return refuse(
-                    record,
-                    if reserved.is_ok() { &Refusal::Stopping } else { &late },
-                    asked.target.shape,
-                );
+                return Err(Unserved::Refused(if reserved.is_ok() { Refusal::Stopping } else { late }));
             };
             tried.push(choice.key);
             record.answered.attempts = record.answered.attempts.saturating_add(1);
-            let attempt = self.begin(asked, choice, reservation, &record, body.payload.len());
+            let attempt = self.begin(asked, choice, reservation, record, body.payload.len());
             let call = Call {
                 verb: &asked.verb,
                 path: &asked.target.path,
@@ -287,14 +328,11 @@ impl Proxy {
                 payload: &body.payload,
             };
             match attempt::run(&self.gemini, &call, &key, asked, attempt).await {
-                Attempted::Answered(answer) => {
-                    drop(body);
-                    return self.relay(asked, *answer, &key, record);
-                }
+                Attempted::Answered(answer) => return Ok((*answer, key)),
                 Attempted::Failed(failure) => {
                     let go_on = budget.allows(&failure.classified, asked.target.repeatable);
                     if !go_on || Instant::now() >= asked.deadline {
-                        return self.give_up(asked, record, Some(*failure), None);
+                        return Err(Unserved::Failed(Some(*failure), None));
                     }
                     last = Some(*failure);
                 }
@@ -302,13 +340,21 @@ impl Proxy {
         }
     }
 
-    /// Chooses a key; waits where the only ones left are on trial with another request.
+    /// Chooses a key where the request may go.
     async fn choose(&self, asked: &Asked, tried: &[KeyId]) -> Result<Choice, Nobody> {
-        let from = match &asked.target.upload {
-            Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
-            _ if asked.target.bound => From::Keeper,
-            _ => From::All,
+        let from = match &asked.seat {
+            Seat::Anywhere => From::All,
+            Seat::Keeper => From::Keeper,
+            Seat::Home(project) | Seat::Owner { project, .. } => From::Project(project),
         };
+        match self.choose_from(from, asked, tried).await {
+            Err(_) if matches!(asked.seat, Seat::Home(_)) => self.choose_from(From::All, asked, tried).await,
+            chosen => chosen,
+        }
+    }
+
+    /// Waits where the only ones left are on trial with another request.
+    async fn choose_from(&self, from: From<'_>, asked: &Asked, tried: &[KeyId]) -> Result<Choice, Nobody> {
         let mut ask = Ask { model: &asked.model, method: &asked.target.method, tried, from, crowd: false };
         // The request's id is random enough, and another one for every try.
         let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
@@ -328,6 +374,13 @@ impl Proxy {
                 }
                 chosen => return chosen,
             }
+        }
+    }
+
+    fn conclude(&self, asked: &Asked, record: RequestRecord, unserved: Unserved) -> Response {
+        match unserved {
+            Unserved::Refused(refusal) => refuse(record, &refusal, asked.target.shape),
+            Unserved::Failed(last, nobody) => self.give_up(asked, record, last, nobody),
         }
     }
 
@@ -361,12 +414,22 @@ impl Proxy {
             (None, Some(_)) if self.ledger.state().keys.is_empty() => Refusal::NoKeys,
             (_, Some(nobody)) => {
                 let back_in = nobody.opens.map(|opens| opens.saturating_sub(self.clock.now()).max(1));
-                Refusal::AllOut { model: asked.model.clone(), back_in }
+                all_out(asked, back_in)
             }
             // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
-            (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000) },
+            (_, None) => all_out(asked, Some(1_000)),
         };
         refuse(record, &refusal, asked.target.shape)
+    }
+}
+
+fn all_out(asked: &Asked, back_in: Option<Millis>) -> Refusal {
+    let model = asked.model.clone();
+    match &asked.seat {
+        Seat::Owner { name, project } => {
+            Refusal::OwnerOut { model, name: name.clone(), project: project.clone(), back_in }
+        }
+        _ => Refusal::AllOut { model, back_in },
     }
 }
 

@@ -33,14 +33,14 @@ pub struct Ask<'a> {
     /// Keys that this request has tried.
     pub tried: &'a [KeyId],
     /// Which keys may be chosen at all.
-    pub from: From,
+    pub from: From<'a>,
     /// Also take a key on trial that has a request under way.
     pub crowd: bool,
 }
 
 /// Which keys may be chosen at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum From {
+pub enum From<'a> {
     /// Any.
     #[default]
     All,
@@ -48,6 +48,8 @@ pub enum From {
     Keeper,
     /// This one.
     Only(KeyId),
+    /// Those of this project.
+    Project(&'a str),
 }
 
 /// A chosen key.

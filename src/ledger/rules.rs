@@ -3,6 +3,8 @@
 //! Pure: the state and a wish in, events or a refusal out. Every time that a
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
+pub mod resources;
+
 use projections::{
     Digest, Event, Fingerprint, KeyId, Millis, State,
     event::{
@@ -44,6 +46,20 @@ pub enum Refused {
     /// There is no such key.
     #[error("there is no key {0}")]
     NoSuchKey(KeyId),
+    /// What lives at Google could not be reached any more.
+    #[error(
+        "project {project} would have no key left, and {count} of its resources at Google still live: {}{}. Nobody \
+         could use or delete them any more. Wait until they are gone, or force it",
+        .examples.join(", "), if *count > .examples.len() { ", …" } else { "" }
+    )]
+    ResourcesLive {
+        /// The project.
+        project: String,
+        /// How many.
+        count: usize,
+        /// Some of their names.
+        examples: Vec<String>,
+    },
 }
 
 /// A key to add; its secret is already sealed.
@@ -110,8 +126,10 @@ pub enum KeyChange {
     Disable,
     /// Forgive its failures.
     Reset,
-    /// Take it out, and destroy its secret.
+    /// Take it out, and destroy its secret; unless something at Google could not be reached any more.
     Remove,
+    /// Take it out in any case.
+    RemoveByForce,
 }
 
 /// Changes keys: all of them, or none.
@@ -139,7 +157,7 @@ pub fn change_keys(
             KeyChange::Disable if !known.enabled => {}
             KeyChange::Disable => decision.events.push(KeyDisabled { key, actor }.into()),
             KeyChange::Reset => decision.events.push(KeyReset { key, actor }.into()),
-            KeyChange::Remove => {
+            KeyChange::Remove | KeyChange::RemoveByForce => {
                 decision.events.push(KeyRemoved { key, actor }.into());
                 decision.secrets.push(SecretChange { name: secret_name(&known.fingerprint), sealed: None });
             }

@@ -42,6 +42,28 @@ pub enum Refusal {
         /// Milliseconds until the first is expected back.
         back_in: Option<Millis>,
     },
+    /// Every key of the project that owns what the request names is out.
+    OwnerOut {
+        /// The model asked for.
+        model: String,
+        /// What it names.
+        name: String,
+        /// Whose that is.
+        project: String,
+        /// Milliseconds until the first of its keys is expected back.
+        back_in: Option<Millis>,
+    },
+    /// The request names things of two projects: each is a name and its project.
+    TwoProjects {
+        /// One.
+        first: (String, String),
+        /// The other.
+        second: (String, String),
+    },
+    /// A page token that this pool did not make, or whose project is gone.
+    PageToken,
+    /// A page of a list is too large to be put together with others, in bytes.
+    PageTooLarge(usize),
     /// Google was not reached, or did not answer well, in all the tries allowed.
     Unanswered {
         /// What the last one came to.
@@ -71,6 +93,10 @@ impl Refusal {
             Self::NoMemory => "BODY_MEMORY_FULL",
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
+            Self::OwnerOut { .. } => "OWNER_KEYS_OUT",
+            Self::TwoProjects { .. } => "TWO_PROJECTS",
+            Self::PageToken => "PAGE_TOKEN_INVALID",
+            Self::PageTooLarge(_) => "PAGE_TOO_LARGE",
             Self::Unanswered { .. } => "UPSTREAM_UNAVAILABLE",
             Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
             Self::LogDown => "LOG_UNAVAILABLE",
@@ -80,7 +106,7 @@ impl Refusal {
 
     fn status(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Target(_) | Self::BodyBroken => {
+            Self::Target(_) | Self::BodyBroken | Self::TwoProjects { .. } | Self::PageToken => {
                 (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "invalid_request")
             }
             Self::Unknown { .. } => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication"),
@@ -88,10 +114,11 @@ impl Refusal {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
             }
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request"),
-            Self::AllOut { .. } => {
+            Self::AllOut { .. } | Self::OwnerOut { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
             }
             Self::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
+            Self::PageTooLarge(_) => (StatusCode::BAD_GATEWAY, "UNAVAILABLE", "unavailable"),
             Self::NoMemory | Self::NoKeys | Self::Unanswered { .. } | Self::LogDown | Self::Stopping => {
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "unavailable")
             }
@@ -128,6 +155,26 @@ impl Refusal {
                     ),
                 }
             }
+            Self::OwnerOut { model, name, project, back_in } => {
+                let what = if model.is_empty() { String::new() } else { format!(" for {model}") };
+                let when = match back_in {
+                    Some(ms) => format!("Please retry in {}s.", seconds_up(*ms)),
+                    None => "None of them comes back by itself: the operator must look (`gemini-pool keys list`)."
+                        .to_owned(),
+                };
+                format!(
+                    "{name} belongs to project {project}, and every key of that project is out{what}. No other project \
+                     can serve it. {when}"
+                )
+            }
+            Self::TwoProjects { first: (one, its), second: (other, another) } => format!(
+                "{one} belongs to project {its} and {other} to project {another}: no key can use both. Make one of them \
+                 again beside the other, or ask about one at a time."
+            ),
+            Self::PageToken => {
+                "This pageToken is none of this Gemini-Pool's, or its project is gone: begin the list again.".to_owned()
+            }
+            Self::PageTooLarge(most) => format!("A page of this list is over {most} bytes: ask with a smaller pageSize."),
             Self::Unanswered { last } => format!("Google could not be reached through any key tried ({last})."),
             Self::TooSlow { seconds } => {
                 format!("Google did not begin to answer within {seconds} s (REQUEST_TIMEOUT, or the request's own deadline).")
@@ -139,7 +186,7 @@ impl Refusal {
 
     fn retry_in(&self) -> Option<Millis> {
         match self {
-            Self::AllOut { back_in, .. } => *back_in,
+            Self::AllOut { back_in, .. } | Self::OwnerOut { back_in, .. } => *back_in,
             Self::NoMemory | Self::Stopping => Some(1_000),
             _ => None,
         }
@@ -159,7 +206,7 @@ impl Refusal {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(ms).min(RETRY_AFTER_MOST)));
         }
         let in_vain = self.retry_in().is_some_and(|ms| seconds_up(ms) > RETRY_AFTER_MOST)
-            || matches!(self, Self::AllOut { back_in: None, .. });
+            || matches!(self, Self::AllOut { back_in: None, .. } | Self::OwnerOut { back_in: None, .. });
         if in_vain {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }

@@ -279,11 +279,17 @@ impl Roster {
         let set = self.methods.get_mut(ask.method).unwrap_or(&mut self.sets).of(ask.model);
         set.advance(self.now, times(&self.slots));
         let (slots, by_key) = (self.slots.as_slice(), &self.by_key);
-        let question = Question { ask, now: self.now, slots, by_key, set, on_trial: Cell::new(false) };
+        let project = match ask.from {
+            From::Project(name) => self.by_project.get(name).map(Vec::as_slice).unwrap_or_default(),
+            _ => &[],
+        };
+        let question =
+            Question { ask, now: self.now, slots, by_key, project, set, on_trial: Cell::new(false) };
         let passed_over = question.passed_over();
         let found = match (ask.from, self.strategy) {
             (From::All, Strategy::RoundRobin) => question.next_in_turn(),
             (From::All, Strategy::LeastLoaded) => question.less_busy_of_two(random),
+            (From::Project(_), _) => question.less_busy_of_project(),
             (From::Keeper | From::Only(_), _) => question
                 .named()
                 .filter(|slot| question.set.contains(*slot))
@@ -294,6 +300,7 @@ impl Roster {
         };
         let eligible = match ask.from {
             From::All => (question.set.ready().len() as u32).saturating_sub(passed_over.tried),
+            From::Project(_) => question.untried_of_project().count() as u32,
             From::Keeper | From::Only(_) => 1,
         };
         let in_flight = slot.load.in_flight();
@@ -313,6 +320,8 @@ struct Question<'a> {
     now: Millis,
     slots: &'a [Slot],
     by_key: &'a HashMap<KeyId, u32>,
+    /// The keys of the one project that may serve, where it is only one.
+    project: &'a [u32],
     /// Who is ready for the model and the method.
     set: &'a Ready,
     /// Whether a key was left alone because it is on trial with another request.
@@ -368,11 +377,23 @@ impl<'a> Question<'a> {
         Some(winner)
     }
 
+    fn untried_of_project(&self) -> impl Iterator<Item = u32> {
+        let ready = self.project.iter().copied().filter(|index| self.set.contains(*index));
+        ready.filter(|index| {
+            self.slots.get(*index as usize).is_some_and(|slot| !self.ask.tried.contains(&slot.key))
+        })
+    }
+
+    fn less_busy_of_project(&self) -> Option<&'a Slot> {
+        let usable = self.untried_of_project().filter_map(|index| self.usable(index));
+        usable.min_by_key(|slot| slot.load.score())
+    }
+
     /// Which one it has to be, where the question leaves no choice.
     fn named(&self) -> Option<u32> {
         let good = |slot: &Slot| !slot.until.disabled && slot.until.key.max(slot.until.project) != NEVER;
         match self.ask.from {
-            From::All => None,
+            From::All | From::Project(_) => None,
             From::Keeper => self.slots.iter().zip(0..).find(|(slot, _)| good(slot)).map(|(_, index)| index),
             From::Only(key) => self.by_key.get(&key).copied(),
         }
@@ -383,6 +404,9 @@ impl<'a> Question<'a> {
         let opens = match self.ask.from {
             From::All if self.set.ready().is_empty() => self.set.opening(),
             From::All => self.now,
+            From::Project(_) => {
+                self.project.iter().map(|index| self.set.opens(*index)).min().unwrap_or(NEVER)
+            }
             From::Keeper | From::Only(_) => self.named().map_or(NEVER, |index| self.set.opens(index)),
         };
         (opens != NEVER).then_some(opens.max(self.now))

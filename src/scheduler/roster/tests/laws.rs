@@ -70,7 +70,7 @@ struct Asked {
     model: &'static str,
     method: &'static str,
     tried: Vec<KeyId>,
-    from: From,
+    from: From<'static>,
 }
 
 impl Asked {
@@ -112,7 +112,8 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn asked() -> impl Strategy<Value = Asked> {
     let only = key().prop_map(|key| From::Only(KeyId(key)));
-    let from = prop_oneof![3 => Just(From::All), 1 => Just(From::Keeper), 1 => only];
+    let project = select(&PROJECTS[..]).prop_map(From::Project);
+    let from = prop_oneof![3 => Just(From::All), 1 => Just(From::Keeper), 1 => only, 2 => project];
     (select(&MODELS[..]), select(&METHODS[..]), btree_set(key(), 0..3), from).prop_map(
         |(model, method, tried, from)| {
             let tried = tried.into_iter().map(KeyId).collect();
@@ -231,6 +232,7 @@ impl Truth {
             From::All => true,
             From::Keeper => keeper == Some(key),
             From::Only(only) => only == key,
+            From::Project(name) => keys.get(key).is_some_and(|key| key.project == name),
         };
         let (mut passed_over, mut eligible, mut on_trial) = (PassedOver::default(), 0, false);
         let mut candidates = BTreeMap::new();
@@ -293,7 +295,8 @@ fn openings(keys: &Keys, now: Millis) -> impl Iterator<Item = Millis> {
 
 /// Every question there is, but for keys tried.
 fn questions() -> impl Iterator<Item = Asked> {
-    let from = [From::All, From::Keeper, From::Only(KeyId(1)), From::Only(KeyId(KEYS))];
+    let project = From::Project(PROJECTS[0]);
+    let from = [From::All, From::Keeper, From::Only(KeyId(1)), From::Only(KeyId(KEYS)), project];
     MODELS.into_iter().flat_map(move |model| {
         METHODS
             .into_iter()
