@@ -244,7 +244,7 @@ impl Visit for Names {
         let take = |tag| Member::Take { tag, limit: 2 * 1024 };
         let top = level == Level::Top;
         match (self.shape, level, name) {
-            (_, Level::Result, "uri" | "responsesFile" | "responses_file" | "fileName") => take(Tag::File),
+            (_, Level::Result, "uri" | "responsesFile" | "responses_file") => take(Tag::File),
             (
                 _,
                 Level::Result,
@@ -280,7 +280,12 @@ impl Visit for Names {
     fn value(&mut self, tag: Tag, raw: Option<&[u8]>) {
         let Some(text) = raw.and_then(|raw| serde_json::from_slice::<String>(raw).ok()) else { return };
         match tag {
-            Tag::Name(top) => self.half(top).name = canonical(&text),
+            Tag::Name(top) => {
+                // Some things are named by clients, who must not give another's file a new owner.
+                let name = canonical(&text).filter(|name| self.may_show(name));
+                let half = self.half(top);
+                half.name = name.or(half.name.take());
+            }
             Tag::Id(top) => {
                 let id = text.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/'));
                 let name = canonical(&format!("{}/{}", self.root, id.unwrap_or(&text)));
@@ -309,6 +314,12 @@ impl Visit for Names {
 impl Names {
     fn half(&mut self, top: bool) -> &mut Half {
         if top { &mut self.top } else { &mut self.item }
+    }
+
+    /// What is asked for by a collection shows things of that collection; operations have names of all kinds.
+    fn may_show(&self, name: &str) -> bool {
+        matches!(self.root.as_str(), "" | "operations")
+            || name.strip_prefix(&self.root).is_some_and(|rest| rest.starts_with('/'))
     }
 
     fn show(&mut self, half: Half) {

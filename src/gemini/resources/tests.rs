@@ -145,6 +145,18 @@ fn what_an_operation_came_to_is_shown_as_well() {
 }
 
 #[test]
+fn a_name_that_a_client_chose_takes_nothing_from_others() {
+    assert!(
+        json_of("corpora", &json!({"name": "files/of-another", "metadata": {"fileName": "files/b"}}))
+            .is_empty()
+    );
+    let agent = json!({"name": "files/of-another", "id": "mine"}).to_string();
+    assert_eq!(shown(Framing::Json, Shape::Interactions, "agents", &agent), forever(&["agents/mine"]));
+    let batch = json!({"name": "batches/b"});
+    assert_eq!(json_of("", &batch), forever(&["batches/b"]), "an RPC of a model's");
+}
+
+#[test]
 fn other_dialects_have_bare_ids() {
     let interaction = json!({"id": "i", "steps": [{"id": "no", "content": [{"id": "no"}]}]}).to_string();
     assert_eq!(
