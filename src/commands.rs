@@ -70,7 +70,14 @@ pub enum KeysCommand {
         json: bool,
     },
     /// Remove keys and destroy their secrets
-    Remove(Ids),
+    Remove {
+        /// Which
+        #[command(flatten)]
+        ids: Ids,
+        /// Also where files and the like at Google could not be reached any more
+        #[arg(long)]
+        force: bool,
+    },
     /// Use keys again
     Enable(Ids),
     /// Stop using keys
@@ -270,8 +277,9 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             let answer = target.call(Method::GET, "/keys", None).await?;
             if json { say(&format!("{answer:#}")) } else { say(&table(&answer)) }
         }
-        KeysCommand::Remove(Ids { ids }) => {
-            target.call(Method::POST, "/keys/bulk_delete", Some(json!({"ids": ids}))).await?;
+        KeysCommand::Remove { ids: Ids { ids }, force } => {
+            let body = json!({"ids": ids, "force": force});
+            target.call(Method::POST, "/keys/bulk_delete", Some(body)).await?;
             say(&format!("{} removed", ids.len()))
         }
         KeysCommand::Reset(Ids { ids }) => {

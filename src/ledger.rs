@@ -25,7 +25,7 @@ use std::{
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use projections::{
     Event, Recorded, Seq, State,
-    event::{Answered, Attempted, KeyChecked},
+    event::{Answered, Attempted, KeyChecked, ResourceBound, ResourceReleased},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -63,6 +63,8 @@ pub enum Fact {
     Answered(Box<Answered>),
     /// One check, and what it asks for.
     Checked(Box<KeyChecked>, Penalty),
+    /// What an answer showed to be at Google, and to be there no more.
+    Resources(Vec<ResourceBound>, Option<ResourceReleased>),
 }
 
 /// Why the log cannot be used.

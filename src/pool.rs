@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use projections::{KeyId, event::Actor};
+use projections::{KeyId, State, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -182,7 +182,14 @@ impl Pool {
         change: KeyChange,
         actor: Actor,
     ) -> Result<(), CommitError> {
-        self.ledger.commit(move |state| rules::change_keys(state, &keys, change, &actor, secret_names)).await
+        let now = self.clock.now();
+        let rule = move |state: &State| {
+            if change == KeyChange::Remove {
+                rules::resources::none_is_lost(state, &keys, now)?;
+            }
+            rules::change_keys(state, &keys, change, &actor, secret_names)
+        };
+        self.ledger.commit(rule).await
     }
 
     /// Writes everything to the disk and lets go of the log.

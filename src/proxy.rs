@@ -6,15 +6,17 @@
 //! Its invariants: a failure is folded before the next key is chosen; and once a
 //! byte of an answer went to the client, that is the answer.
 
+mod affinity;
 mod attempt;
 mod intake;
+mod lists;
 mod live;
 mod queue;
 mod record;
 mod relay;
 pub mod rescue;
 pub mod retry;
-mod uploads;
+mod seek;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
@@ -22,32 +24,27 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use parking_lot::Mutex;
 use poem::Response;
-use projections::{
-    KeyId, RequestId,
-    event::{Outcome, Verdict},
-};
+use projections::{KeyId, RequestId, event::Outcome};
 use tokio::{
     sync::{Notify, Semaphore},
     time::Instant,
 };
 
 use self::{
-    attempt::{Attempted, ErrorAnswer, Failure},
-    intake::Body,
+    affinity::Seat,
+    lists::Plan,
     live::{Door, Handles},
-    queue::{Journey, NoTurn, Queue, Word},
+    queue::Queue,
     record::RequestRecord,
     rescue::Refusal,
-    retry::{Allowance, Budget, at_the_door},
-    uploads::Uploads,
+    retry::Allowance,
 };
 use crate::{
     auth::{Admission, Gatekeeper},
     config::{Config, LogFailure},
     gemini::{
-        Call, Gemini,
-        classify::Blame,
-        headers,
+        Gemini, headers,
+        resources::Place,
         target::{self, Shape, Target, Upload},
     },
     ledger::{Ledger, clock::Clock},
@@ -68,7 +65,6 @@ pub struct Proxy {
     gemini: Gemini,
     clock: Clock,
     memory: Arc<Semaphore>,
-    uploads: Uploads,
     /// Live sessions that can be gone on with.
     handles: Handles,
     /// Told whenever an attempt came to something, for those that wait.
@@ -97,6 +93,16 @@ struct Asked {
     id: RequestId,
     verb: Method,
     target: Target,
+    /// What of Google's the path is about.
+    place: Place,
+    /// Where it may go.
+    seat: Seat,
+    /// The client's number; 0 where access is open.
+    client: u32,
+    /// The client wants nothing of it kept at Google.
+    keeps_nothing: bool,
+    /// The conversation it belongs to, where that is asked for.
+    sticky: Option<u64>,
     /// The model, from the path or the body.
     model: String,
     headers: HeaderMap,
@@ -143,7 +149,6 @@ impl Proxy {
             gemini,
             clock,
             memory: intake::memory(config.body_memory_bytes),
-            uploads: Uploads::default(),
             handles: Handles::default(),
             progress,
             queue,
@@ -216,8 +221,7 @@ impl Proxy {
         if target.live && live::brings_a_token(&client, uri.query().unwrap_or_default()) {
             return Err(Refusal::EphemeralToken);
         }
-        let known_upload =
-            matches!(&target.upload, Some(Upload::Chunk { id }) if self.uploads.owner(id).is_some());
+        let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
         match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
             Admission::Anonymous => {}
@@ -240,7 +244,12 @@ impl Proxy {
             id,
             verb: verb.clone(),
             model: target.model.clone(),
+            place: Place::of(verb, &target),
             target,
+            seat: Seat::default(),
+            client: record.answered.client.map_or(0, |client| client.0),
+            keeps_nothing: false,
+            sticky: None,
             told_length: intake::told_length(&client),
             headers: headers::upstream(&client),
             origin: self.origin(secure, uri, &client),
@@ -273,115 +282,17 @@ impl Proxy {
             record.answered.model.clone_from(&asked.model);
             record.answered.streamed = asked.target.streamed;
         }
-        self.try_keys(&asked, body, record).await
-    }
-
-    /// One key after the other, until one answers or none may be tried any more.
-    async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
-        let mut journey = Journey::default();
-        let mut budget = Budget::new(self.limits.max_attempts);
-        let mut last: Option<Failure> = None;
-        loop {
-            let chosen = self.choose(asked, &mut journey).await;
-            record.waited = journey.waited;
-            let (choice, release) = match chosen {
-                Ok(chosen) => chosen,
-                Err(none) => return self.give_up(asked, record, last, Some(none)).await,
-            };
-            journey.tried.push(choice.key);
-            let Some(key) = self.vault.upstream_key(&choice.fingerprint) else {
-                // Removed between the choice and now.
-                continue;
-            };
-            let reserved = tokio::time::timeout_at(asked.deadline, self.ledger.reserve()).await;
-            let Ok(Some(reservation)) = reserved else {
-                let late = Refusal::TooSlow { seconds: asked.timeout.as_secs() };
-                return refuse(
-                    record,
-                    if reserved.is_ok() { &Refusal::Stopping } else { &late },
-                    asked.target.shape,
-                )
-                .await;
-            };
-            if record.answered.attempts == 0 {
-                self.allowance.lock().first_try();
-            }
-            record.answered.attempts = record.answered.attempts.saturating_add(1);
-            let attempt = self.begin(asked, choice, reservation, &record, body.payload.len());
-            let call = Call {
-                verb: &asked.verb,
-                path: &asked.target.path,
-                query: &asked.target.query,
-                headers: &asked.headers,
-                payload: &body.payload,
-            };
-            match attempt::run(&self.gemini, &call, &key, asked, attempt).await {
-                Attempted::Answered(answer) => {
-                    queue::tell(release, Word::Served);
-                    drop(body);
-                    return self.relay(asked, *answer, &key, record).await;
-                }
-                Attempted::Failed(failure) => {
-                    if at_the_door(failure.classified.blame) {
-                        journey.refused();
-                        queue::tell(release, Word::Refused);
-                    } else {
-                        drop(release);
-                    }
-                    if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
-                        return self.give_up(asked, record, Some(*failure), None).await;
-                    }
-                    last = Some(*failure);
-                }
-            }
+        let references = affinity::references(&asked, &body);
+        asked.keeps_nothing = references.keeps_nothing();
+        asked.seat = match self.seat(&asked, &references) {
+            Ok(seat) => seat,
+            Err(refusal) => return refuse(record, &refusal, shape).await,
+        };
+        match self.plan(&mut asked) {
+            Ok(Plan::Pages(begin)) => self.list(asked, begin, record).await,
+            Ok(Plan::Plain(header)) => lists::say(header, self.try_keys(&asked, body, record).await),
+            Err(refusal) => refuse(record, &refusal, shape).await,
         }
-    }
-
-    /// The answer when there is none to relay.
-    async fn give_up(
-        &self,
-        asked: &Asked,
-        record: RequestRecord,
-        last: Option<Failure>,
-        none: Option<NoTurn>,
-    ) -> Response {
-        match self.conclude(asked, last, none) {
-            Ok(answer) => self.relay_error(record, answer).await,
-            Err(refusal) => refuse(record, &refusal, asked.target.shape).await,
-        }
-    }
-
-    /// What there is to say when no key answered: Google's own word, or the pool's.
-    fn conclude(
-        &self,
-        asked: &Asked,
-        last: Option<Failure>,
-        none: Option<NoTurn>,
-    ) -> Result<ErrorAnswer, Refusal> {
-        Err(match (last, none) {
-            // Google's own word where it is about the request, the place, or Google.
-            (Some(Failure { classified, answer: Some(answer), .. }), _)
-                if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
-            {
-                return Ok(answer);
-            }
-            (Some(Failure { classified, .. }), _)
-                if matches!(classified.verdict, Verdict::TimedOut | Verdict::Cancelled) =>
-            {
-                Refusal::TooSlow { seconds: asked.timeout.as_secs() }
-            }
-            (Some(Failure { classified, .. }), _)
-                if matches!(classified.blame, Blame::Upstream | Blame::Egress | Blame::Pool) =>
-            {
-                Refusal::Unanswered {
-                    last: classified.reason.unwrap_or_else(|| format!("{:?}", classified.verdict)),
-                }
-            }
-            (None, Some(_)) if self.ledger.state().keys.is_empty() => Refusal::NoKeys,
-            (_, Some(none)) => self.nothing_left(asked, none),
-            // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
-            (_, None) => Refusal::AllOut { model: asked.model.clone(), back_in: Some(1_000), daily: false },
-        })
     }
 }
 

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! What it knows of the wire: models, generation (streamed as SSE and as a JSON array), token counts,
-//! embeddings, the OpenAI paths, resumable uploads and files, cached contents, Live sessions, the least of
-//! interactions.
+//! embeddings, the OpenAI paths, resumable uploads and files, cached contents, operations, batches, stores,
+//! tuned models and auth tokens, Live sessions, the least of interactions.
 //! Prompts may ask for `[image]` (one data line of 1.3 MB) and `[blocked]` (no candidates).
 //!
 //! It is stricter than Google in one thing: a credential in the URL is refused, since a proxy must not send
@@ -32,6 +32,7 @@ mod demo;
 mod direct;
 mod fault;
 mod interactions;
+mod kept;
 mod key;
 mod live;
 mod model;

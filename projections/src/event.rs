@@ -134,6 +134,10 @@ events! {
     GateClosed = 101 v 2, Health;
     /// The pool uses it again before the time that was set.
     GateOpened = 102 v 2, Health;
+    /// Something at Google is known to belong to a project.
+    ResourceBound = 103 v 1, Health;
+    /// It is there no more.
+    ResourceReleased = 104 v 1, Health;
     /// Google said which project a key belongs to.
     ProjectLearned = 105 v 1, Health;
     /// A day of Google's quotas began.
@@ -445,6 +449,41 @@ pub struct QuotaTurnLearned {
     pub project: String,
     /// The model that showed it.
     pub model: String,
+}
+
+/// See [`Event::ResourceBound`]. Told again, it replaces what was told before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceBound {
+    /// Its name at Google, such as `files/abc`. Where the name itself opens something (uploads, auth
+    /// tokens), a digest stands in its place.
+    pub name: String,
+    /// The project of the key, then.
+    pub project: String,
+    /// The key that made it, or was shown it: whatever that key's project is called, it is there.
+    pub key: KeyId,
+    /// When Google deletes it; none: not by itself.
+    pub expires: Option<Millis>,
+    /// The request that showed it.
+    pub request: Option<RequestId>,
+}
+
+/// Why a resource is there no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Released {
+    /// A client deleted it.
+    Deleted,
+    /// It came to its end: an upload that became a file.
+    Finished,
+}
+
+/// See [`Event::ResourceReleased`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceReleased {
+    /// Its name, as it was bound.
+    pub name: String,
+    /// Why.
+    pub why: Released,
 }
 
 /// What one upstream try came to. Decided once, when it ends; never recomputed.

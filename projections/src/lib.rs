@@ -12,6 +12,7 @@ pub mod id;
 pub mod keys;
 pub mod pattern;
 pub mod requests;
+pub mod resources;
 pub mod usage;
 
 mod state;

@@ -8,6 +8,7 @@ use crate::{
     id::{Millis, Seq},
     keys::Keys,
     requests::Requests,
+    resources::Resources,
     usage::Usage,
 };
 
@@ -26,6 +27,8 @@ pub struct State {
     pub usage: Usage,
     /// The latest requests.
     pub requests: Requests,
+    /// What belongs to which project at Google.
+    pub resources: Resources,
 }
 
 impl State {
@@ -35,6 +38,7 @@ impl State {
         self.access.apply(recorded);
         self.usage.apply(recorded);
         self.requests.apply(recorded);
+        self.resources.apply(recorded, &self.keys);
         self.seq = recorded.seq;
         self.at = recorded.at;
     }

@@ -4,7 +4,11 @@ mod wishes;
 
 use std::sync::Arc;
 
-use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json};
+use poem_openapi::{
+    Enum, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
 use projections::{
     KeyId, Millis,
     keys::{Condition, Key, Keys},
@@ -148,6 +152,21 @@ struct KeyIds {
     ids: Vec<u32>,
 }
 
+/// Which keys to remove.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct KeysToRemove {
+    /// Their numbers.
+    ids: Vec<u32>,
+    /// Also where files and the like at Google could not be reached any more.
+    #[oai(default)]
+    force: bool,
+}
+
+fn removal(force: bool) -> KeyChange {
+    if force { KeyChange::RemoveByForce } else { KeyChange::Remove }
+}
+
 fn view(keys: &Keys, key: &Key, now: Millis) -> KeyView {
     let project = keys.project(&key.project);
     let whole =
@@ -257,15 +276,25 @@ impl KeysApi {
     }
 
     /// Remove a key and destroy its secret
+    ///
+    /// Not the last of a project where files and the like still live at Google, unless `force` is true.
     #[oai(path = "/keys/:key_id", method = "delete", tag = "Tag::Keys", operation_id = "remove_key")]
-    async fn remove(&self, token: Token, key_id: Path<u32>) -> Result<Json<KeyIds>, Problem> {
-        self.change(&token, vec![key_id.0], KeyChange::Remove).await
+    async fn remove(
+        &self,
+        token: Token,
+        key_id: Path<u32>,
+        /// Also where files and the like at Google could not be reached any more.
+        force: Query<Option<bool>>,
+    ) -> Result<Json<KeyIds>, Problem> {
+        self.change(&token, vec![key_id.0], removal(force.0.unwrap_or_default())).await
     }
 
     /// Remove keys: all of them, or none
+    ///
+    /// Not the last of a project where files and the like still live at Google, unless `force` is true.
     #[oai(path = "/keys/bulk_delete", method = "post", tag = "Tag::Keys", operation_id = "remove_keys")]
-    async fn remove_many(&self, token: Token, body: Json<KeyIds>) -> Result<Json<KeyIds>, Problem> {
-        self.change(&token, body.0.ids, KeyChange::Remove).await
+    async fn remove_many(&self, token: Token, body: Json<KeysToRemove>) -> Result<Json<KeyIds>, Problem> {
+        self.change(&token, body.0.ids, removal(body.0.force)).await
     }
 
     /// Test a key now

@@ -34,6 +34,9 @@ pub enum Problem {
     /// No such thing.
     #[oai(status = 404, content_type = "application/problem+json")]
     NotFound(Json<Detail>),
+    /// Something stands in the way.
+    #[oai(status = 409, content_type = "application/problem+json")]
+    Conflict(Json<Detail>),
     /// Too many wrong logins.
     #[oai(status = 429, content_type = "application/problem+json")]
     TooMany(Json<Detail>, #[oai(header = "Retry-After")] u64),
@@ -86,6 +89,10 @@ impl From<CommitError> for Problem {
             }
             CommitError::Log(_) | CommitError::NotDurable(_) | CommitError::Stopping => {
                 Self::unavailable(error.to_string())
+            }
+            CommitError::Refused(refused @ Refused::ResourcesLive { .. }) => {
+                let text = format!("{refused} (`force`)");
+                Self::Conflict(detail(409, "Resources live", "resources_live", text))
             }
         }
     }

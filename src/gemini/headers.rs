@@ -14,6 +14,8 @@ use super::scrub::Forms;
 pub const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 /// Where a resumable upload goes on.
 pub const UPLOAD_URL: HeaderName = HeaderName::from_static("x-goog-upload-url");
+/// Where such an upload can be asked about and called off.
+pub const UPLOAD_CONTROL_URL: HeaderName = HeaderName::from_static("x-goog-upload-control-url");
 
 const PUBLIC_HOST: &str = "https://generativelanguage.googleapis.com";
 

@@ -39,10 +39,13 @@ pub(super) trait Visit: Debug {
 
     /// Given each value that was asked for; none where it is over its limit.
     fn value(&mut self, tag: Self::Tag, raw: Option<&[u8]>);
+
+    /// Told of the end of each object that was looked into, the outermost included.
+    fn closed(&mut self, _: Self::Level) {}
 }
 
 /// Most containers that are looked into at once; those further in are skipped.
-const DEEPEST: usize = 8;
+const DEEPEST: usize = 16;
 /// Longest name of a member that can be asked for, in bytes of JSON.
 const LONGEST_NAME: usize = 256;
 
@@ -330,6 +333,10 @@ impl<V: Visit> Walk<V> {
     }
 
     fn close(&mut self) {
+        let frame = self.frame();
+        if !frame.array {
+            self.visitor.closed(frame.level);
+        }
         self.depth -= 1;
         self.end_value();
     }

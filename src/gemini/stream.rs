@@ -22,7 +22,7 @@ use super::{
     json::{Member, Visit},
     target::Shape,
 };
-use frame::Frames;
+pub(super) use frame::Frames;
 pub use peek::{Peek, peek};
 
 /// How an answer is cut into JSON documents.

@@ -4,6 +4,7 @@
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
 mod findings;
+pub mod resources;
 mod update;
 
 use projections::{
@@ -41,6 +42,20 @@ pub enum Refused {
         name: &'static str,
         /// What it wants instead.
         wants: String,
+    },
+    /// What lives at Google could not be reached any more.
+    #[error(
+        "project {project} would have no key left, and {count} of its resources at Google still live: {}{}. Nobody \
+         could use or delete them any more. Wait until they are gone, or force it",
+        .examples.join(", "), if *count > .examples.len() { ", …" } else { "" }
+    )]
+    ResourcesLive {
+        /// The project.
+        project: String,
+        /// How many.
+        count: usize,
+        /// Some of their names.
+        examples: Vec<String>,
     },
 }
 
@@ -108,8 +123,10 @@ pub enum KeyChange {
     Disable,
     /// Forgive its failures.
     Reset,
-    /// Take it out, and destroy its secret.
+    /// Take it out, and destroy its secret; unless something at Google could not be reached any more.
     Remove,
+    /// Take it out in any case.
+    RemoveByForce,
 }
 
 /// Changes keys: all of them, or none.
@@ -137,7 +154,7 @@ pub fn change_keys(
             KeyChange::Disable if !known.enabled => {}
             KeyChange::Disable => decision.events.push(KeyDisabled { key, actor }.into()),
             KeyChange::Reset => decision.events.push(KeyReset { key, actor }.into()),
-            KeyChange::Remove => {
+            KeyChange::Remove | KeyChange::RemoveByForce => {
                 decision.events.push(KeyRemoved { key, actor }.into());
                 let names = secret_names(&known.fingerprint).into_iter();
                 // Every key has a secret; the other one is its proxy's.

@@ -92,6 +92,10 @@ impl Writer {
     fn follow(&mut self, fact: Fact, gathered: &mut Gathered) {
         match fact {
             Fact::Answered(event) => gathered.events.push(Event::Answered(*event)),
+            Fact::Resources(bound, released) => {
+                gathered.events.extend(bound.into_iter().map(Event::from));
+                gathered.events.extend(released.map(Event::from));
+            }
             Fact::Attempted(attempt, penalty) => {
                 let plain = attempt.verdict.is_success() && !attempt.probe;
                 self.judge(gathered, plain, |state, failures, now| {
@@ -207,7 +211,8 @@ impl Writer {
         error
     }
 
-    /// Without a log, gates must still close and open: the keys alone go on from memory.
+    /// Without a log, gates must still close and open, and files be found: keys and resources alone go on
+    /// from memory.
     /// Control events are dropped, for their askers are told that nothing was changed.
     fn go_on_unrecorded(&self, events: Vec<Event>) {
         self.shared.count_unrecorded(events.len());
@@ -218,7 +223,11 @@ impl Writer {
             .filter(|event| event.class() != projections::Class::Control)
             .map(|event| Recorded { seq, at, event })
             .collect();
-        unrecorded.iter().for_each(|recorded| state.keys.apply(recorded));
+        for recorded in &unrecorded {
+            let State { keys, resources, .. } = &mut *state;
+            keys.apply(recorded);
+            resources.apply(recorded, keys);
+        }
         drop(state);
         self.show(&unrecorded);
     }

@@ -21,6 +21,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// A body, and the memory that it may take.
+#[derive(Default)]
 pub(super) struct Body {
     pub(super) payload: Payload,
     _memory: Option<OwnedSemaphorePermit>,

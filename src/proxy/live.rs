@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     gemini::{live, target::query_credentials},
-    proxy::queue::Journey,
+    proxy::{queue::Journey, seek::Unserved},
 };
 
 /// How the pool ends a session that came to nothing.
@@ -70,9 +70,9 @@ impl Proxy {
         let Some(door) = door else { return refuse(record, &Refusal::NoUpgrade, asked.target.shape).await };
         // Where nobody at all can serve, a plain 429 tells the client more than a session that closes.
         if self.scheduler.ready(self.clock.now()).0 == 0 {
-            match self.choose(&asked, &mut Journey::default()).await {
+            match self.choose(&asked, &mut Journey::default(), 0).await {
                 Ok(_) => {}
-                Err(none) => return self.give_up(&asked, record, None, Some(none)).await,
+                Err(none) => return self.give_up(&asked, record, Unserved::Failed(None, Some(none))).await,
             }
         }
         let (response, upgrade) = door.open();

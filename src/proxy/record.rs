@@ -243,6 +243,14 @@ impl AttemptRecord {
         self.end(Penalty::NONE).map(|(_, fact)| Ended(fact))
     }
 
+    /// Records what an answer came to, where its request goes on; returns when that is in the log.
+    pub(super) async fn record(mut self, verdict: Verdict) {
+        self.attempted.verdict = verdict;
+        if let Some((reservation, fact)) = self.end(Penalty::NONE) {
+            reservation.record_and_fold(fact).await;
+        }
+    }
+
     fn end(&mut self, penalty: Penalty) -> Option<(Reservation, Fact)> {
         let reservation = self.reservation.take()?;
         // Not while panicking: it may be the reader that did.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Asked, Proxy,
+    affinity::Learning,
     attempt::{Answer, ErrorAnswer},
     record::{AttemptRecord, RequestRecord, STOPPING},
     rescue,
@@ -41,15 +42,15 @@ impl Proxy {
         answer: Answer,
         key: &UpstreamKey,
         mut request: RequestRecord,
+        learning: Option<Learning>,
     ) -> Response {
         let Answer { status, headers, framing, gzip, head, rest, mut attempt } = answer;
         attempt.reader = Some(Reader::new(framing, asked.target.shape, gzip));
         request.answered.status = status.as_u16();
         request.first_byte();
         let mut headers = headers::downstream(&headers, key.forms());
-        for name in [headers::UPLOAD_URL, header::LOCATION] {
+        for name in [headers::UPLOAD_URL, headers::UPLOAD_CONTROL_URL, header::LOCATION] {
             let Some(address) = headers.get(&name) else { continue };
-            self.uploads.learn(address, attempt.attempted.key);
             if let Some(own) = headers::own_address(address, self.gemini.base(), &asked.origin) {
                 headers.insert(name, own);
             }
@@ -64,6 +65,7 @@ impl Proxy {
             idle_timeout: self.limits.idle_timeout,
             boundary: Boundary::default(),
             cut: self.lifecycle.cut.clone(),
+            learning,
             attempt,
             request,
         };
@@ -103,6 +105,8 @@ struct Relay {
     boundary: Boundary,
     /// Time is up for what still runs.
     cut: CancellationToken,
+    /// Notes what the answer shows to be at Google, before it goes out.
+    learning: Option<Learning>,
     attempt: AttemptRecord,
     request: RequestRecord,
 }
@@ -143,6 +147,9 @@ impl Relay {
                     self.attempt.attempted.bytes_received += chunk.len() as u64;
                     if let Some(reader) = &mut self.attempt.reader {
                         reader.feed(&chunk);
+                    }
+                    if let Some(learning) = &mut self.learning {
+                        learning.follow(&chunk).await;
                     }
                     let chunk = self.scrubber.scrub(chunk);
                     self.request.answered.bytes += chunk.len() as u64;

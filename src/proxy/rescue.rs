@@ -62,6 +62,35 @@ pub enum Refusal {
         /// Milliseconds until a key is expected back.
         back_in: Millis,
     },
+    /// The model fails at Google, for everybody.
+    ModelDown {
+        /// The model asked for.
+        model: String,
+        /// Milliseconds until it is tried again.
+        back_in: Millis,
+    },
+    /// Every key of the project that owns what the request names is out.
+    OwnerOut {
+        /// The model asked for.
+        model: String,
+        /// What it names.
+        name: String,
+        /// Whose that is.
+        project: String,
+        /// Milliseconds until the first of its keys is expected back.
+        back_in: Option<Millis>,
+    },
+    /// The request names things of two projects: each is a name and its project.
+    TwoProjects {
+        /// One.
+        first: (String, String),
+        /// The other.
+        second: (String, String),
+    },
+    /// A page token that this pool did not make, or whose project is gone.
+    PageToken,
+    /// A page of a list is too large to be put together with others, in bytes.
+    PageTooLarge(usize),
     /// Google was not reached, or did not answer well, in all the tries allowed.
     Unanswered {
         /// What the last one came to.
@@ -96,6 +125,11 @@ impl Refusal {
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
             Self::QueueFull { .. } => "QUEUE_FULL",
+            Self::ModelDown { .. } => "MODEL_DOWN",
+            Self::OwnerOut { .. } => "OWNER_KEYS_OUT",
+            Self::TwoProjects { .. } => "TWO_PROJECTS",
+            Self::PageToken => "PAGE_TOKEN_INVALID",
+            Self::PageTooLarge(_) => "PAGE_TOO_LARGE",
             Self::Unanswered { .. } => "UPSTREAM_UNAVAILABLE",
             Self::TooSlow { .. } => "UPSTREAM_TIMEOUT",
             Self::LogDown => "LOG_UNAVAILABLE",
@@ -105,9 +139,11 @@ impl Refusal {
 
     fn status(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Target(_) | Self::BodyBroken | Self::NoSetup(_) => {
-                (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "invalid_request")
-            }
+            Self::Target(_)
+            | Self::BodyBroken
+            | Self::NoSetup(_)
+            | Self::TwoProjects { .. }
+            | Self::PageToken => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", "invalid_request"),
             Self::Unknown { .. } | Self::EphemeralToken => {
                 (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication")
             }
@@ -121,13 +157,17 @@ impl Refusal {
             Self::AllOut { daily: true, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "quota_exceeded")
             }
-            Self::AllOut { .. } | Self::QueueFull { .. } => {
+            Self::AllOut { .. } | Self::QueueFull { .. } | Self::OwnerOut { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
             }
             Self::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
-            Self::NoMemory | Self::NoKeys | Self::Unanswered { .. } | Self::LogDown | Self::Stopping => {
-                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "unavailable")
-            }
+            Self::PageTooLarge(_) => (StatusCode::BAD_GATEWAY, "UNAVAILABLE", "unavailable"),
+            Self::NoMemory
+            | Self::NoKeys
+            | Self::ModelDown { .. }
+            | Self::Unanswered { .. }
+            | Self::LogDown
+            | Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "unavailable"),
         }
     }
 
@@ -174,6 +214,31 @@ impl Refusal {
                 named(model),
                 seconds(*back_in)
             ),
+            Self::ModelDown { model, back_in } => format!(
+                "{} fails at Google for every key at the moment. Please retry in {}.",
+                named(model),
+                seconds(*back_in)
+            ),
+            Self::OwnerOut { model, name, project, back_in } => {
+                let what = if model.is_empty() { String::new() } else { format!(" for {model}") };
+                let when = match back_in {
+                    Some(ms) => format!("Please retry in {}.", seconds(*ms)),
+                    None => "None of them comes back by itself: the operator must look (`gemini-pool keys list`)."
+                        .to_owned(),
+                };
+                format!(
+                    "{name} belongs to project {project}, and every key of that project is out{what}. No other project \
+                     can serve it. {when}"
+                )
+            }
+            Self::TwoProjects { first: (one, its), second: (other, another) } => format!(
+                "{one} belongs to project {its} and {other} to project {another}: no key can use both. Make one of them \
+                 again beside the other, or ask about one at a time."
+            ),
+            Self::PageToken => {
+                "This pageToken is none of this Gemini-Pool's, or its project is gone: begin the list again.".to_owned()
+            }
+            Self::PageTooLarge(most) => format!("A page of this list is over {most} bytes: ask with a smaller pageSize."),
             Self::Unanswered { last } => format!("Google could not be reached through any key tried ({last})."),
             Self::TooSlow { seconds } => {
                 format!("Google did not begin to answer within {seconds} s (REQUEST_TIMEOUT, or the request's own deadline).")
@@ -185,8 +250,8 @@ impl Refusal {
 
     fn retry_in(&self) -> Option<Millis> {
         match self {
-            Self::AllOut { back_in, .. } => *back_in,
-            Self::QueueFull { back_in, .. } => Some(*back_in),
+            Self::AllOut { back_in, .. } | Self::OwnerOut { back_in, .. } => *back_in,
+            Self::QueueFull { back_in, .. } | Self::ModelDown { back_in, .. } => Some(*back_in),
             Self::NoMemory | Self::Stopping => Some(1_000),
             _ => None,
         }
@@ -233,7 +298,7 @@ impl Refusal {
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         let in_vain = self.retry_in().is_some_and(|ms| seconds_up(ms) > RETRY_AFTER_MOST)
-            || matches!(self, Self::AllOut { back_in: None, .. });
+            || matches!(self, Self::AllOut { back_in: None, .. } | Self::OwnerOut { back_in: None, .. });
         if in_vain {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }

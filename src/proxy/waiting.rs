@@ -8,16 +8,20 @@ use tokio::time::Instant;
 
 use super::{
     Asked, Proxy,
+    affinity::Seat,
     attempt::Failure,
     queue::{Journey, NoTurn, Release},
     rescue::Refusal,
     retry::{Again, Budget},
+    seek::all_out,
 };
 use crate::{
-    gemini::target::Upload,
     scheduler::{Ask, Choice, From, Nobody},
     vault,
 };
+
+/// Bytes of a request's body for a token of it, roughly: text has fewer of them, pictures many more.
+const BYTES_A_TOKEN: usize = 4;
 
 impl Proxy {
     /// Whether a failed call may be made again; returns when it is time to.
@@ -51,25 +55,28 @@ impl Proxy {
         &self,
         asked: &Asked,
         journey: &mut Journey,
+        bytes: usize,
     ) -> Result<(Choice, Option<Release<'_>>), NoTurn> {
-        let from = match &asked.target.upload {
-            Some(Upload::Chunk { id }) => self.uploads.owner(id).map_or(From::Keeper, From::Only),
+        let from = match &asked.seat {
             _ if asked.only.is_some() => asked.only.map_or(From::All, From::Only),
-            _ if asked.target.bound => From::Keeper,
-            _ => From::All,
+            Seat::Anywhere => From::All,
+            Seat::Keeper => From::Keeper,
+            Seat::Home(project) | Seat::Owner { project, .. } => From::Project(project),
         };
+        let tokens = u32::try_from(bytes / BYTES_A_TOKEN).unwrap_or(u32::MAX);
         let ask = |tried: &[_], crowd| {
-            let ask = Ask {
-                model: &asked.model,
-                method: &asked.target.method,
-                tried,
-                from,
-                crowd,
-                ..Ask::default()
-            };
+            let (model, method) = (asked.model.as_str(), asked.target.method.as_str());
+            let ask = Ask { model, method, tried, from, crowd, tokens, sticky: asked.sticky };
             // The request's id is random enough, and another one for every try.
             let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
-            self.scheduler.choose(&ask, self.clock.now(), random)
+            let chosen = self.scheduler.choose(&ask, self.clock.now(), random);
+            match chosen {
+                // Home is where a client's things are best, and not where they must be.
+                Err(_) if matches!(asked.seat, Seat::Home(_)) => {
+                    self.scheduler.choose(&Ask { from: From::All, ..ask }, self.clock.now(), random)
+                }
+                chosen => chosen,
+            }
         };
         self.queue.choose((&asked.model, from), journey, asked.deadline, ask).await
     }
@@ -80,15 +87,18 @@ impl Proxy {
         let back_in = |opens: Option<Millis>| opens.map(|opens| opens.saturating_sub(now).max(1));
         match none {
             // No project is back before the day turns, and one is just then: all are out for the day.
+            NoTurn::Nobody(Nobody { opens, upstream: true, .. }) => {
+                Refusal::ModelDown { model, back_in: back_in(opens).unwrap_or(1_000) }
+            }
             NoTurn::Nobody(Nobody { opens, .. }) => {
                 let day = self.ledger.state().keys.day().ends;
                 let daily = opens.is_some_and(|opens| opens == day);
-                Refusal::AllOut { model, back_in: back_in(opens), daily }
+                all_out(asked, back_in(opens), daily)
             }
             // What these would wait for may be open, and then others are before them.
             NoTurn::Late(opens) => {
                 let back_in = back_in(opens).unwrap_or_default().max(1_000);
-                Refusal::AllOut { model, back_in: Some(back_in), daily: false }
+                all_out(asked, Some(back_in), false)
             }
             NoTurn::Full(opens) => {
                 Refusal::QueueFull { model, back_in: back_in(opens).unwrap_or_default().max(1_000) }

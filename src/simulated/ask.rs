@@ -9,6 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
+use super::kept::KeptCall;
+
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {
@@ -43,6 +45,7 @@ pub(super) enum Call {
     DeleteInteraction(String),
     /// A Live session.
     Live,
+    Kept(KeptCall),
     Unknown,
 }
 
@@ -72,6 +75,7 @@ impl Call {
             Self::GetInteraction(_) => ("InteractionService", "GetInteraction"),
             Self::DeleteInteraction(_) => ("InteractionService", "DeleteInteraction"),
             Self::Live => ("GenerativeService", "BidiGenerateContent"),
+            Self::Kept(call) => call.rpc(),
             Self::Unknown => ("", ""),
         }
     }
@@ -265,6 +269,9 @@ fn read_path(method: &Method, path: &str, query: &[(String, String)]) -> (String
             _ => Call::Unknown,
         };
         return (version.to_owned(), call, String::new());
+    }
+    if let Some((call, model)) = KeptCall::read(method, rest) {
+        return (version.to_owned(), Call::Kept(call), model);
     }
     let (kind, id) = rest.split_once('/').unwrap_or((rest, ""));
     let mut model = "";

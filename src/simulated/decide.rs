@@ -153,6 +153,7 @@ impl World {
         if let Some(previous) = ask.json.get("previous_interaction_id").and_then(Value::as_str) {
             self.store.interaction(previous, project)?;
         }
+        self.check_kept(ask, project)?;
         let cache = wanted.prompt.cache.as_deref();
         cache.map_or(Ok(0), |name| self.store.cached_tokens(name, project))
     }
@@ -243,6 +244,9 @@ impl World {
     }
 
     fn manage(&mut self, ask: &Ask, caller: &Caller) -> Result<Reply, Refusal> {
+        if let Call::Kept(call) = &ask.head.call {
+            return self.keep(call, ask, &caller.project);
+        }
         let (now, seed, project) = (self.now(), self.seed, caller.project.as_str());
         let processing = i64::try_from(self.file_processing.as_millis()).unwrap_or(i64::MAX);
         let origin = self.public_origin.as_deref().unwrap_or(&self.origin);

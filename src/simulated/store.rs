@@ -16,7 +16,7 @@ use super::reply::Reply;
 /// Files are deleted after 48 hours (ai.google.dev/gemini-api/docs/files).
 const FILE_LIFE: i64 = 48 * 60 * MINUTE;
 /// Files keep Google's host in their `uri`, whatever the origin of the upload.
-const FILE_ORIGIN: &str = "https://generativelanguage.googleapis.com";
+pub(super) const FILE_ORIGIN: &str = "https://generativelanguage.googleapis.com";
 
 /// Everything kept, by id.
 #[derive(Default)]
@@ -26,6 +26,7 @@ pub(super) struct Store {
     caches: BTreeMap<String, Cache>,
     /// Project by interaction.
     interactions: BTreeMap<String, (String, Value)>,
+    pub(super) kept: super::kept::Kept,
     made: u64,
 }
 
@@ -68,7 +69,7 @@ pub(super) struct UploadRules<'a> {
 }
 
 impl Store {
-    fn fresh_id(&mut self, seed: u64) -> String {
+    pub(super) fn fresh_id(&mut self, seed: u64) -> String {
         self.made += 1;
         // Google's ids are a dozen lower-case letters and digits.
         const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -181,6 +182,14 @@ impl Store {
         Ok(json_reply(&json!({"file": entry}))
             .header("x-goog-upload-status", "final")
             .header("x-goog-upload-size-received", size))
+    }
+
+    /// Keeps a file that a model made; gives its name.
+    pub(super) fn generate_file(&mut self, project: &str, bytes: Bytes, seed: u64, now: i64) -> String {
+        let id = self.fresh_id(seed);
+        let (project, mime) = (project.to_owned(), "application/octet-stream".to_owned());
+        self.files.insert(id.clone(), File { project, mime, name: None, made: now, bytes });
+        format!("files/{id}")
     }
 
     fn file(&self, id: &str, project: &str, now: i64) -> Result<&File, Refusal> {
@@ -338,20 +347,21 @@ pub(super) fn json_reply(value: &Value) -> Reply {
     Reply::whole(text)
 }
 
-/// One page of a list; the token is the position, in words that no client should read.
-pub(super) fn page(head: &Head, name: &str, entries: Vec<Value>, default: usize, most: usize) -> Reply {
+/// One page of a list in the order of names; the token is the last name shown, so that a list goes on where it
+/// was whatever is made meanwhile.
+pub(super) fn page(head: &Head, member: &str, entries: Vec<Value>, default: usize, most: usize) -> Reply {
     let size = head.param("pageSize").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
     let size = size.unwrap_or(default).min(most);
-    let token = head.param("pageToken").and_then(|token| token.strip_prefix("page-"));
-    let from: usize = token.and_then(|token| token.parse().ok()).unwrap_or(0);
-    let total = entries.len();
-    let shown: Vec<Value> = entries.into_iter().skip(from).take(size).collect();
-    let next = from + shown.len();
+    let after = head.param("pageToken").and_then(|token| token.strip_prefix("page-")).unwrap_or_default();
+    let name = |entry: &Value| entry.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut left = entries.into_iter().filter(|entry| name(entry).as_str() > after);
+    let shown: Vec<Value> = left.by_ref().take(size).collect();
+    let next = shown.last().map(name).filter(|_| left.next().is_some());
     let mut body = serde_json::Map::new();
     if !shown.is_empty() {
-        body.insert(name.to_owned(), Value::Array(shown));
+        body.insert(member.to_owned(), Value::Array(shown));
     }
-    if next < total {
+    if let Some(next) = next {
         body.insert("nextPageToken".to_owned(), json!(format!("page-{next}")));
     }
     json_reply(&Value::Object(body))

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails here, and says where"
 )]
 
+mod affinity;
 mod bad_input;
 mod crash;
 mod documents;

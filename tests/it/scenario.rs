@@ -14,7 +14,7 @@ use crate::support::{CLIENT_KEY, Server, Setup};
 
 /// A program that makes calls with an official SDK (protocol: tests/sdk/lines.py).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sdk {
+pub(crate) enum Sdk {
     PythonLatest,
     Python219,
     JavaScript,
@@ -58,7 +58,7 @@ impl Sdk {
     }
 
     /// Makes the calls; gives each call's answer by its id.
-    fn make(self, origin: &str, calls: &[Value]) -> BTreeMap<u64, Value> {
+    pub(crate) fn make(self, origin: &str, calls: &[Value]) -> BTreeMap<u64, Value> {
         let mut child = self
             .command()
             .env("BASE_URL", origin)

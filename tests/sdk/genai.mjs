@@ -2,7 +2,7 @@
 // settings are those of lines.py.
 
 import { createInterface } from "node:readline";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -111,10 +111,36 @@ const operations = {
     try {
       const file = join(directory, "upload.txt");
       await writeFile(file, prompt);
-      answer.text = (await client.files.upload({ file, config: { mimeType: "text/plain" } })).name;
+      const reply = await client.files.upload({ file, config: { mimeType: "text/plain" } });
+      answer.text = reply.name;
+      answer.uri = reply.uri;
     } finally {
       await rm(directory, { recursive: true });
     }
+  },
+  async use_file({ model, prompt, uri }, answer) {
+    const contents = [{ role: "user", parts: [{ fileData: { fileUri: uri, mimeType: "text/plain" } }, { text: prompt }] }];
+    whole(await client.models.generateContent({ model, contents }), answer);
+  },
+  async list_files(_call, answer) {
+    answer.names = [];
+    for await (const file of await client.files.list({ config: { pageSize: 2 } })) answer.names.push(file.name);
+  },
+  async get_file({ name }, answer) {
+    answer.text = (await client.files.get({ name })).name;
+  },
+  async download_file({ name }, answer) {
+    const directory = await mkdtemp(join(tmpdir(), "download-"));
+    try {
+      const downloadPath = join(directory, "file");
+      await client.files.download({ file: name, downloadPath });
+      answer.text = await readFile(downloadPath, "utf8");
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  },
+  async delete_file({ name }) {
+    await client.files.delete({ name });
   },
 };
 

@@ -15,6 +15,7 @@ if version := os.environ.get("API_VERSION"):
     options["api_version"] = version
 
 from google import genai  # noqa: E402  (the environment had to be put in order first)
+from google.genai import types  # noqa: E402
 
 # One try for each call, so that what is tested is the pool's failover and not the SDK's: that is its default,
 # and attempts=1 says so where a later release might think otherwise.
@@ -72,7 +73,28 @@ def upload(call, answer):
         file.write(call["prompt"].encode())
         file.flush()
         reply = client.files.upload(file=file.name, config={"mime_type": "text/plain"})
-    answer.set(text=reply.name)
+    answer.set(text=reply.name, uri=reply.uri)
+
+
+def use_file(call, answer):
+    part = types.Part.from_uri(file_uri=call["uri"], mime_type="text/plain")
+    whole(client.models.generate_content(model=call["model"], contents=[part, call["prompt"]]), answer)
+
+
+def list_files(_call, answer):
+    answer.set(names=[file.name for file in client.files.list(config={"page_size": 2})])
+
+
+def get_file(call, answer):
+    answer.set(text=client.files.get(name=call["name"]).name)
+
+
+def download_file(call, answer):
+    answer.set(text=client.files.download(file=call["name"]).decode())
+
+
+def delete_file(call, _answer):
+    client.files.delete(name=call["name"])
 
 
 lines.serve(
@@ -85,6 +107,11 @@ lines.serve(
         "embed": embed,
         "list_models": list_models,
         "upload": upload,
+        "use_file": use_file,
+        "list_files": list_files,
+        "get_file": get_file,
+        "download_file": download_file,
+        "delete_file": delete_file,
     },
     status_of=lambda error: getattr(error, "code", None),
 )

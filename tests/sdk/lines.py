@@ -12,8 +12,9 @@ and reads one answer per call on stdout, in the order in which the calls end:
 `status` is the code the SDK's exception carries, null where it carries none (a broken connection).
 A stream that fails half way says in `text` and `chunks` what had arrived. What else an operation answers:
 `tokens` (generate, stream, count; null when no usage came), `values` (embed: the length of the vector),
-`names` (list_models), `text` (upload: the file's name). `live` (JavaScript alone: the Python SDK dials nothing but
-TLS) is a session of one turn over a WebSocket.
+`names` (list_models, list_files), `text` (upload and get_file: the file's name; download_file: what is in it), `uri`
+(upload). Calls about files have `name` or `uri` in place of what they do not need. `live` (JavaScript alone: the Python
+SDK dials nothing but TLS) is a session of one turn over a WebSocket.
 
 The environment: BASE_URL (required, without a path), API_KEY (required), CONCURRENCY (calls at once, default 4),
 API_VERSION (Gemini's own API: v1, v1beta, v1alpha; default: the SDK's own choice).

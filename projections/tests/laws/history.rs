@@ -8,8 +8,9 @@ use projections::{
     event::{
         Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, Change, ClientAdded, ClientRemoved,
         GateClosed, GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
-        KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope,
-        ServerStarted, ServerStopped, Strategy as Choosing, Tokens, Unknown, Verdict, Violation, Why, Window,
+        KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Released,
+        ResourceBound, ResourceReleased, Scope, ServerStarted, ServerStopped, Strategy as Choosing, Tokens,
+        Unknown, Verdict, Violation, Why, Window,
     },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -250,6 +251,18 @@ fn answered() -> impl Strategy<Value = Answered> {
     })
 }
 
+fn resource() -> impl Strategy<Value = String> {
+    word(&["files/a", "files/b", "cachedContents/a", "models/flash/operations/a", "", "files"])
+}
+
+fn bound() -> impl Strategy<Value = Event> {
+    (resource(), project(), key(), option::of(time()), option::of(request())).prop_map(
+        |(name, project, key, expires, request)| {
+            ResourceBound { name, project, key, expires, request }.into()
+        },
+    )
+}
+
 /// What a newer program may have written: kinds that nobody knows, and versions of known ones.
 pub(crate) fn unknown() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![
@@ -292,6 +305,8 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         1 => day,
         1 => turn,
         2 => checked().prop_map(Event::from),
+        6 => bound(),
+        2 => resource().prop_map(|name| ResourceReleased { name, why: Released::Deleted }.into()),
         8 => attempted().prop_map(Event::from),
         4 => answered().prop_map(Event::from),
         1 => unknown(),

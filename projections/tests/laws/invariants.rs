@@ -76,6 +76,21 @@ fn invariant_condition_is_what_closed_says(state: &State, now: Millis) {
     }
 }
 
+/// Every resource that is known belongs to a project with keys; that of its own key, if it is there.
+fn invariant_owners_can_be_asked(state: &State) {
+    let resources = &state.resources;
+    for resource in resources.live(Millis::MIN) {
+        let project = resources.project_of(resource).expect("a resource has an owner");
+        assert!(state.keys.project(project).is_some(), "{} is {project}'s, which has no key", resource.name);
+        assert!(state.keys.get(resource.key).is_none_or(|key| key.project == project));
+        let collection = projections::resources::collection_of(&resource.name);
+        assert!(resources.projects_with(collection).contains(project));
+        assert_eq!(resources.get(&resource.name, Millis::MIN), Some(resource));
+    }
+    let live = resources.live(Millis::MIN).count();
+    assert_eq!((sizes(state, "resources", "by_name"), resources.len()), (live, live));
+}
+
 /// The number for the next one is above every number that was ever given.
 fn invariant_numbers_are_new(state: &State, highest: (u32, u32)) {
     assert_eq!(state.keys.next_id().0, highest.0.saturating_add(1));
@@ -111,6 +126,7 @@ proptest! {
             invariant_projects_and_keys_agree(&state);
             invariant_fingerprints_name_their_keys(&state);
             invariant_condition_is_what_closed_says(&state, recorded.at);
+            invariant_owners_can_be_asked(&state);
             invariant_numbers_are_new(&state, highest);
             if let Some((id, fingerprint)) = left {
                 invariant_what_left_is_gone(&state, id, &fingerprint);
@@ -130,6 +146,7 @@ proptest! {
             invariant_projects_and_keys_agree(&state);
             invariant_fingerprints_name_their_keys(&state);
             invariant_condition_is_what_closed_says(&state, recorded.at);
+            invariant_owners_can_be_asked(&state);
         }
     }
 

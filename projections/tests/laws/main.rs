@@ -13,5 +13,7 @@ mod keys;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod resources;
+#[cfg(test)]
 mod traffic;
 mod updates;

@@ -25,7 +25,7 @@ enum Line {
 
 /// Finds the documents in an answer and walks over each.
 #[derive(Debug)]
-pub(super) struct Frames<V: Visit> {
+pub(crate) struct Frames<V: Visit> {
     framing: Framing,
     walk: Walk<V>,
     empty: bool,
@@ -41,7 +41,7 @@ pub(super) struct Frames<V: Visit> {
 }
 
 impl<V: Visit> Frames<V> {
-    pub(super) fn new(framing: Framing, visitor: V) -> Self {
+    pub(crate) fn new(framing: Framing, visitor: V) -> Self {
         Self {
             framing,
             walk: Walk::new(visitor),
@@ -54,7 +54,7 @@ impl<V: Visit> Frames<V> {
         }
     }
 
-    pub(super) fn visitor_mut(&mut self) -> &mut V {
+    pub(crate) fn visitor_mut(&mut self) -> &mut V {
         self.walk.visitor_mut()
     }
 
@@ -82,7 +82,7 @@ impl<V: Visit> Frames<V> {
     }
 
     /// Goes on by a chunk.
-    pub(super) fn feed(&mut self, chunk: &[u8]) {
+    pub(crate) fn feed(&mut self, chunk: &[u8]) {
         self.empty &= chunk.is_empty();
         match self.framing {
             Framing::Sse => self.feed_lines(chunk),

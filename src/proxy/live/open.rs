@@ -22,6 +22,7 @@ use crate::{
         record::AttemptRecord,
         rescue::close_text,
         retry::{Budget, at_the_door},
+        seek::Unserved,
     },
     vault::UpstreamKey,
 };
@@ -54,7 +55,7 @@ impl Proxy {
         let mut budget = Budget::new(self.limits.max_attempts);
         let mut last: Option<Missed> = None;
         loop {
-            let chosen = self.choose(asked, &mut journey).await;
+            let chosen = self.choose(asked, &mut journey, setup.len()).await;
             record.waited = journey.waited;
             let (choice, release) = match chosen {
                 Ok(chosen) => chosen,
@@ -176,7 +177,7 @@ impl Proxy {
             }
             last => last.map(|missed| missed.failure),
         };
-        match self.conclude(asked, last, none) {
+        match self.conclude(asked, Unserved::Failed(last, none)) {
             Ok(answer) => closing(&answer),
             Err(refusal) => Farewell::from(&refusal),
         }

@@ -15,8 +15,9 @@ use projections::{
     event::{
         Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, Change, ClientAdded, ClientRemoved,
         GateClosed, GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
-        KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Scope,
-        ServerStarted, ServerStopped, Strategy, Tokens, Verdict, Violation, Why, Window,
+        KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Released,
+        ResourceBound, ResourceReleased, Scope, ServerStarted, ServerStopped, Strategy, Tokens, Verdict,
+        Violation, Why, Window,
     },
 };
 
@@ -197,6 +198,15 @@ pub(super) fn samples() -> Vec<Event> {
     }
     for (scope, why) in scopes.into_iter().zip(variants::<Opened>().into_iter().cycle()) {
         all.push(GateOpened { scope, why }.into());
+    }
+    for (name, expires, request) in [
+        ("files/abc-123", Some(AT + 172_800_000), Some(request)),
+        ("models/veo-3/operations/xyz", None, None),
+    ] {
+        all.push(ResourceBound { name: name.to_owned(), project: project(), key, expires, request }.into());
+    }
+    for why in variants::<Released>() {
+        all.push(ResourceReleased { name: "files/abc-123".to_owned(), why }.into());
     }
     for cause in variants::<Verdict>() {
         all.push(
