@@ -24,6 +24,7 @@ const LEAST_PER_DAY: u64 = 20;
 const CLIENTS: usize = 5;
 /// Limits per minute and per day as Google's tables have them.
 const PER_MINUTE: [u64; 5] = [5, 10, 15, 30, 60];
+const PER_MINUTE_TOKENS: [u64; 2] = [125_000, 250_000];
 const PER_DAY: [u64; 8] = [20, 50, 100, 200, 250, 500, 1_000, 1_500];
 const MODELS: [&str; 3] = ["gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.5-flash-lite"];
 
@@ -266,8 +267,8 @@ fn project(number: usize, models: usize, random: &mut Random) -> ProjectPlan {
         let limits = Limits::none()
             .per_minute(random.pick(&PER_MINUTE).unwrap_or(5))
             .per_day(random.pick(&PER_DAY).unwrap_or(20));
-        if random.chance(0.3) {
-            limits.tokens(random.pick(&[32_000, 125_000]).unwrap_or(32_000))
+        if random.chance(0.25) {
+            limits.tokens(random.pick(&PER_MINUTE_TOKENS).unwrap_or(125_000))
         } else {
             limits
         }

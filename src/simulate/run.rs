@@ -247,8 +247,8 @@ impl Run<'_> {
             self.watch.missed(&self.google, plan, None, now);
             if let Some(key) = self.watch.who_could(&self.google, plan.model, plan.tokens, now) {
                 self.score.wrongly_refused += 1;
-                let style = self.watch.style(key);
-                let obstacle = format!("{}; project: {style}", self.policy.obstacle(key, plan.model, now));
+                let gate = self.policy.obstacle(key, plan.model, now);
+                let obstacle = format!("{gate}; project: {}", self.watch.describe(key, plan.model));
                 *self.score.obstacles.entry(obstacle).or_default() += 1;
             }
         }

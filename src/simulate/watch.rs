@@ -240,6 +240,14 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// What matters of a key's project for a model, beside its gates.
+    pub(super) fn describe(&self, key: usize, model: usize) -> String {
+        let project = self.plan.keys.get(key).and_then(|key| self.plan.projects.get(key.project));
+        let limits = project.and_then(|project| project.limits.get(model));
+        let tokens = limits.is_some_and(|limits| limits.tokens_per_minute.is_some());
+        format!("{}{}", self.style(key), if tokens { ", with a limit on tokens" } else { "" })
+    }
+
     fn owner(&self, key: usize) -> Owner {
         match self.plan.keys.get(key) {
             Some(known) if known.declared => Owner::Declared(known.project),
