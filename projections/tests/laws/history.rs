@@ -107,7 +107,7 @@ fn client_added() -> impl Strategy<Value = Event> {
 
 fn violation() -> impl Strategy<Value = Violation> {
     (word(&["requests", ""]), word(&["PerDay", ""]), option::of(model()), option::of(any::<u64>()))
-        .prop_map(|(metric, id, model, limit)| Violation { metric, id, model, limit })
+        .prop_map(|(metric, id, model, limit)| Violation { metric, id, model, limit, window: None })
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
@@ -124,6 +124,7 @@ fn why() -> impl Strategy<Value = Why> {
             project_gate,
             model_gate,
             tried,
+            ..PassedOver::default()
         },
     );
     (any_of::<Choosing>(), any::<u64>(), any::<(u32, u32)>(), passed_over).prop_map(
@@ -169,6 +170,7 @@ pub(crate) fn attempted() -> impl Strategy<Value = Attempted> {
             bytes_sent,
             bytes_received,
             why,
+            ..Attempted::default()
         }
     })
 }
@@ -218,7 +220,9 @@ pub(crate) fn unknown() -> impl Strategy<Value = Event> {
 /// Any event at all.
 pub(crate) fn event() -> impl Strategy<Value = Event> {
     let gate = (scope(), any_of::<Verdict>(), option::of(time()), option::of(request()), key()).prop_map(
-        |(scope, cause, until, request, key)| GateClosed { scope, cause, until, request, key }.into(),
+        |(scope, cause, until, request, key)| {
+            GateClosed { scope, cause, until, probe: None, request, key }.into()
+        },
     );
     let served = prop_oneof![Just(Opened::Served), Just(Opened::Checked)];
     prop_oneof![

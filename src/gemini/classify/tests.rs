@@ -298,6 +298,7 @@ fn a_daily_limit_holds_until_the_day_turns_whatever_delay_is_named() {
             id: PER_DAY.into(),
             model: Some("gemini-2.5-flash".into()),
             limit: Some(250),
+            window: None,
         }]
     );
     let both = quota(&[(PER_MINUTE, r#","quotaValue":"10""#), (PER_DAY, "")], "22s", "No.");

@@ -84,6 +84,7 @@ fn tried(key: u32, started: Millis, verdict: Verdict) -> Attempted {
         bytes_sent: 0,
         bytes_received: 0,
         why: Why::default(),
+        ..Attempted::default()
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) fn attempt(request: u128, key: u32, verdict: Verdict) -> Attempted {
         bytes_sent: 0,
         bytes_received: 0,
         why: Why::default(),
+        ..Attempted::default()
     }
 }
 

@@ -159,14 +159,24 @@ pub(super) fn samples() -> Vec<Event> {
     for scope in &scopes {
         let (scope, until) = (scope.clone(), Some(AT + 60_000));
         all.push(
-            GateClosed { scope, cause: Verdict::QuotaMinute, until, request: Some(request), key }.into(),
+            GateClosed {
+                scope,
+                cause: Verdict::QuotaMinute,
+                until,
+                probe: None,
+                request: Some(request),
+                key,
+            }
+            .into(),
         );
     }
     for (scope, why) in scopes.into_iter().zip([Opened::Served, Opened::Checked].into_iter().cycle()) {
         all.push(GateOpened { scope, why }.into());
     }
     for cause in variants::<Verdict>() {
-        all.push(GateClosed { scope: Scope::Key(key), cause, until: None, request: None, key }.into());
+        all.push(
+            GateClosed { scope: Scope::Key(key), cause, until: None, probe: None, request: None, key }.into(),
+        );
     }
 
     let tokens =
@@ -176,9 +186,17 @@ pub(super) fn samples() -> Vec<Event> {
         id: "GenerateRequestsPerDayPerProjectPerModel-FreeTier".to_owned(),
         model: Some("gemini-2.5-flash".to_owned()),
         limit: Some(250),
+        window: None,
     };
     for strategy in variants::<Strategy>() {
-        let passed_over = PassedOver { disabled: 1, key_gate: 2, project_gate: 3, model_gate: 4, tried: 5 };
+        let passed_over = PassedOver {
+            disabled: 1,
+            key_gate: 2,
+            project_gate: 3,
+            model_gate: 4,
+            tried: 5,
+            ..PassedOver::default()
+        };
         let full = Attempted {
             request,
             attempt: 2,
@@ -199,6 +217,7 @@ pub(super) fn samples() -> Vec<Event> {
             bytes_sent: 1 << 33,
             bytes_received: 17,
             why: Why { strategy, seq: SEQ - 1, eligible: 9, passed_over, in_flight: 3 },
+            ..Attempted::default()
         };
         let bare = Attempted {
             client: None,

@@ -38,7 +38,7 @@ fn the_gate_stands_before_what_is_at_fault() {
         let (request, key) = (Some(RequestId(9)), KeyId(1));
         assert_eq!(
             gate,
-            scope.map(|scope| GateClosed { scope, cause, until: None, request, key }),
+            scope.map(|scope| GateClosed { scope, cause, until: None, probe: None, request, key }),
             "{blame:?}"
         );
     }
