@@ -72,18 +72,27 @@ fn all_gated(bencher: Bencher<'_, '_>, case: &Case) {
     choose(bencher, case, |_| true);
 }
 
+/// Nobody is ready: each choice goes through a closed gate, or finds that all of them wait.
+#[divan::bench(args = LARGEST, sample_size = 1_000)]
+fn all_to_be_tried(bencher: Bencher<'_, '_>, size: u32) {
+    let mut state = pool(size, &[], |_| false);
+    for key in 1..=size {
+        let recorded = Recorded { seq: state.seq + 1, at: NOW, event: pools::to_be_tried(key, MODEL) };
+        state.apply(&recorded);
+    }
+    let scheduler = scheduler(Strategy::LeastLoaded, &state);
+    let ask = Ask { model: MODEL, ..Ask::default() };
+    let mut random = 0_u64;
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
+        random = random.wrapping_add(1);
+        scheduler.choose(&ask, NOW + 20_000 + (random / 2) as i64, random).is_ok()
+    });
+}
+
 /// Operators and Google had their say: weights, tiers, models, limits a minute.
 #[divan::bench(args = every_case(), sample_size = 1_000)]
 fn all_rules(bencher: Bencher<'_, '_>, case: &Case) {
-    let mut state = pool(case.1, &[MODEL], |key| key % 2 == 0);
-    let mut keys = serde_json::to_value(&state.keys).expect("a pool");
-    for key in 1..=case.1 {
-        let slot = &mut keys["keys"][key.to_string()];
-        slot["weight"] = (key % 9 + 1).into();
-        slot["priority"] = (key % 3).into();
-        slot["models"] = serde_json::json!(if key % 5 == 0 { vec!["gemini-*"] } else { vec![] });
-    }
-    state.keys = serde_json::from_value(keys).expect("a pool");
+    let mut state = pools::ranked(pool(case.1, &[MODEL], |key| key % 2 == 0));
     for key in 1..=case.1 {
         let recorded = Recorded { seq: state.seq + 1, at: NOW, event: pools::limited(key, 100_000) };
         state.apply(&recorded);

@@ -54,15 +54,7 @@ fn choosing_allocates_nothing() {
 
 /// The same pool, as operators and Google may have it: weights, tiers, models, budgets, gates to be tried.
 fn varied(size: u32) -> State {
-    let state = pool(size, &[MODEL], |key| key % 2 == 0);
-    let mut keys = serde_json::to_value(&state.keys).unwrap();
-    for key in 1..=size {
-        let slot = &mut keys["keys"][key.to_string()];
-        slot["weight"] = (key % 9 + 1).into();
-        slot["priority"] = (key % 3).into();
-        slot["models"] = serde_json::json!(if key % 5 == 0 { vec!["gemini-*"] } else { vec![] });
-    }
-    let mut state = State { keys: serde_json::from_value(keys).unwrap(), ..state };
+    let mut state = pools::ranked(pool(size, &[MODEL], |key| key % 2 == 0));
     for key in (1..=size).filter(|key| key % 3 == 0) {
         for event in [pools::limited(key, 3), pools::to_be_tried(key, "tried")] {
             let recorded = Recorded { seq: state.seq + 1, at: NOW, event };

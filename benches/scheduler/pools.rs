@@ -60,6 +60,19 @@ pub(crate) fn to_be_tried(key: u32, model: &str) -> Event {
     GateClosed { scope, cause, until: None, probe, request: None, key: KeyId(key) }.into()
 }
 
+/// Operators had their say: the keys of a pool get weights, tiers, and models that they are for.
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a pool is what it is")]
+pub(crate) fn ranked(state: State) -> State {
+    let mut keys = serde_json::to_value(&state.keys).unwrap();
+    for key in 1..=state.keys.len() {
+        let slot = &mut keys["keys"][key.to_string()];
+        slot["weight"] = (key % 9 + 1).into();
+        slot["priority"] = (key % 3).into();
+        slot["models"] = serde_json::json!(if key % 5 == 0 { vec!["gemini-*"] } else { vec![] });
+    }
+    State { keys: serde_json::from_value(keys).unwrap(), ..state }
+}
+
 /// Google named limits of the key's project: requests and tokens per minute.
 pub(crate) fn limited(key: u32, requests: u64) -> Event {
     let limit =

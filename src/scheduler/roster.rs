@@ -169,24 +169,22 @@ impl Roster {
     /// See [`super::Scheduler::due_probes`].
     pub fn due_probes(&mut self, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
         self.now = self.now.max(now);
+        let now = self.now;
         let mut due = Vec::new();
-        for (lane, id) in self.lanes.all.iter().zip(0..).filter(|(lane, _)| !lane.circuit.is_closed(self.now))
-        {
-            let ask = Ask { model: &lane.model, ..Ask::default() };
-            let Some(set) = self.sets.lanes.get(id) else { continue };
-            let question = Question::new(&ask, self.now, &self.slots, set);
-            let cells = lane.cells.iter().filter(|(_, cell)| cell.is_due(self.now) && !cell.gate.is_taken());
-            due.extend(cells.filter_map(|(row, cell)| {
-                let slot = question.prober_of(*row, None)?;
-                Some((cell.next, slot.key, id, *row))
-            }));
+        for (lane, id) in self.lanes.all.iter().zip(0_usize..) {
+            let cells = lane.cells.iter().filter(|_| !lane.circuit.is_closed(now));
+            let free = cells.filter(|(_, cell)| cell.is_due(now) && !cell.gate.is_taken());
+            due.extend(free.map(|(row, cell)| (cell.next, *row, id)));
         }
         due.sort_unstable();
-        due.truncate(limit);
-        let named = |(_, key, id, row): (Millis, KeyId, usize, u32)| {
-            Some((key, Arc::clone(self.slots.name(row)?), self.lanes.all.get(id)?.model.clone()))
+        let with_key = |(_, row, id): (Millis, u32, usize)| {
+            let model = &self.lanes.all.get(id)?.model;
+            let ask = Ask { model, ..Ask::default() };
+            let question = Question::new(&ask, now, &self.slots, self.sets.lanes.get(id)?);
+            let slot = question.prober_of(row, None)?;
+            Some((slot.key, Arc::clone(self.slots.name(row)?), model.clone()))
         };
-        due.into_iter().filter_map(named).collect()
+        due.into_iter().filter_map(with_key).take(limit).collect()
     }
 }
 

@@ -50,7 +50,8 @@ impl World {
             key: KeyId(key),
             project: self.project_of(key),
             model: "pro".to_owned(),
-            started: at,
+            // Long ago: it is none of those that these tests count.
+            started: 0,
             status: 429,
             verdict: Verdict::QuotaMinute,
             violations,
@@ -284,12 +285,12 @@ fn used(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_024, ..ProptestConfig::default() })]
 
     /// Never more than the limit goes out in a window, but for one where the limit is old; and whoever has
     /// something left is used.
     #[test]
-    fn invariant_limits_are_kept_and_used(steps in vec(step(), 1..120)) {
+    fn invariant_limits_are_kept_and_used(steps in vec(step(), 1..60)) {
         let mut world = world(&["p", "p", "q"]);
         let (mut held, mut sent) = (Vec::<(Choice, usize)>::new(), Vec::<Sent>::new());
         for step in steps {

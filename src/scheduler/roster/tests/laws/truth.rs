@@ -100,7 +100,7 @@ impl Paces {
     /// Whether it is known exactly when probes of a model may go.
     fn is_plain(&self, model: &str, now: Millis) -> bool {
         let mut cells = self.cells.iter().filter(|((_, of), _)| of == model);
-        !self.blurred.get(model).is_some_and(|until| now < *until)
+        self.blurred.get(model).is_none_or(|until| *until <= now)
             && cells.all(|(_, pace)| pace.held == 0 && pace.due <= now)
     }
 }
