@@ -147,3 +147,6 @@ pub fn explain<'a>(
 ) -> impl Iterator<Item = (KeyId, Option<Closed<'a>>)> {
     keys.iter().map(move |key| (key.id, keys.closed(key, ask.model, ask.method, now)))
 }
+
+#[cfg(test)]
+mod tests;

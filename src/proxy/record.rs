@@ -50,6 +50,8 @@ pub(super) struct RequestRecord {
     /// What the client calls the request, for the program's own log.
     client_request_id: Option<String>,
     began: Instant,
+    /// The client has the whole answer, though the connection to Google is not at its end.
+    pub(super) whole: bool,
     reservation: Option<Reservation>,
     /// Time is up for what still runs.
     cut: CancellationToken,
@@ -89,7 +91,16 @@ impl RequestRecord {
         let (cut, running) = (lifecycle.cut.clone(), lifecycle.requests.token());
         let (began, reservation) = (Instant::now(), Some(reservation));
         let waited = Duration::ZERO;
-        Self { answered, waited, client_request_id: None, began, reservation, cut, _running: running }
+        Self {
+            answered,
+            waited,
+            whole: false,
+            client_request_id: None,
+            began,
+            reservation,
+            cut,
+            _running: running,
+        }
     }
 
     /// Remembers the client's own `x-request-id`, where it is one.
@@ -145,10 +156,11 @@ impl Drop for RequestRecord {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.answered.reason = Some("PANIC".to_owned());
-        } else if self.cut.is_cancelled() {
+        } else if self.cut.is_cancelled() && !self.whole {
             self.answered.reason = Some(STOPPING.to_owned());
         }
-        if let Some((reservation, answered)) = self.end(Outcome::Cancelled) {
+        let outcome = if self.whole { Outcome::Complete } else { Outcome::Cancelled };
+        if let Some((reservation, answered)) = self.end(outcome) {
             reservation.record(answered);
         }
     }

@@ -34,6 +34,10 @@ use crate::{
     vault::UpstreamKey,
 };
 
+/// After the last word of a stream, its end is waited for so long: then what it came to is in the log before the client
+/// has that word.
+const AFTER_DONE: Duration = Duration::from_millis(250);
+
 impl Proxy {
     /// The answer, as a response whose body follows Google's.
     pub(super) async fn relay(
@@ -158,6 +162,21 @@ impl Relay {
                         let held = self.end().await;
                         return Some((Ok(join(chunk, held)), None));
                     }
+                    if self.says_done(&chunk) {
+                        // Clients hang up here, and it is no leaving: they have it all.
+                        self.attempt.attempted.verdict = Verdict::Success;
+                        self.request.whole = true;
+                        match timeout(AFTER_DONE, self.rest.frame()).await {
+                            Ok(None) => {
+                                let held = self.end().await;
+                                return Some((Ok(join(chunk, held)), None));
+                            }
+                            Ok(Some(Ok(frame))) => {
+                                self.waiting.push_back(frame.into_data().unwrap_or_default());
+                            }
+                            Ok(Some(Err(_))) | Err(_) => {}
+                        }
+                    }
                     if !chunk.is_empty() {
                         self.boundary.follow(&chunk);
                         return Some((Ok(chunk), Some(self)));
@@ -165,6 +184,14 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Whether a chunk ends with the word that ends a stream of events in OpenAI's way (gemini-wire §1.4, §1.8).
+    fn says_done(&self, chunk: &[u8]) -> bool {
+        self.framing == Framing::Sse
+            && self.shape != Shape::Native
+            && self.waiting.is_empty()
+            && chunk.trim_ascii_end().ends_with(b"data: [DONE]")
     }
 
     /// Google's answer is over: decides what it came to, and gives its last bytes once that is in the log.

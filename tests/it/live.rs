@@ -38,7 +38,7 @@ fn world() -> World {
 async fn stage(world: World, keys: &[&str]) -> (SimulatedGoogle, Server) {
     let google = SimulatedGoogle::start(world).await.unwrap();
     google.edit(|world| world.keep_bodies = 1 << 20);
-    let server = Setup::new(&google, keys).start();
+    let server = Setup::new(&google, keys).with("QUEUE_TIMEOUT", "0").start();
     (google, server)
 }
 

@@ -18,6 +18,7 @@ mod keys_said;
 mod live;
 mod outbound;
 mod proxying;
+mod recovery;
 mod scenario;
 mod secrecy;
 mod simulation;
