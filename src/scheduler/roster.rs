@@ -131,7 +131,8 @@ impl Roster {
 
     /// A request goes out: it counts against what is left of a budget, and closes it with the last of it.
     fn dispatch(&mut self, id: usize, row: u32, tokens: u32) -> Option<Reservation> {
-        let cell = self.lanes.all.get_mut(id)?.cells.get_mut(&row)?;
+        let lane = self.lanes.all.get_mut(id).filter(|lane| lane.limited)?;
+        let cell = lane.cells.get_mut(&row)?;
         let meters = cell.budget.as_mut()?;
         let reserved = meters.dispatch(tokens, &self.day, self.now);
         let spent = meters.opens(&self.day, self.now);

@@ -72,7 +72,8 @@ impl Roster {
         for (name, old) in &old_rows {
             let Some(&row) = self.slots.by_project.get(name) else { continue };
             for lane in &mut old_lanes.all {
-                let Some(cell) = lane.cells.remove(old).map(Cell::moved) else { continue };
+                let cell = lane.cells.remove(old).filter(|cell| cell.is_live(self.now));
+                let Some(cell) = cell.map(Cell::moved) else { continue };
                 kept.entry(lane.model.clone()).or_insert_with(Vec::new).push((row, cell));
             }
         }
@@ -80,10 +81,11 @@ impl Roster {
             old_lanes.all.into_iter().map(|lane| (lane.model, lane.circuit)).collect();
         for (model, old) in kept {
             let id = self.lane(&model);
+            let rows: Vec<u32> = old.iter().map(|(row, _)| *row).collect();
             if let Some(lane) = self.lanes.all.get_mut(id) {
                 lane.cells.extend(old);
             }
-            self.refresh_lane(keys, id);
+            rows.into_iter().for_each(|row| self.refresh_cell(keys, row, &model));
         }
         for (model, circuit) in circuits.into_iter().filter(|(_, circuit)| !circuit.is_over(now)) {
             let id = self.lane(&model);

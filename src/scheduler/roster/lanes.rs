@@ -138,6 +138,11 @@ impl Cell {
         self.next <= now && self.gate.is_closed(now)
     }
 
+    /// Whether it knows something that the state does not.
+    pub(super) fn is_live(&self, now: Millis) -> bool {
+        self.budget.is_some() || self.gate.is_taken() || now < self.gate.paced
+    }
+
     fn is_over(&self, now: Millis) -> bool {
         self.budget.is_none() && self.gate.is_over(now)
     }
@@ -149,6 +154,8 @@ pub(super) struct Lane {
     pub(super) model: String,
     /// By the number of the project.
     pub(super) cells: HashMap<u32, Cell>,
+    /// Whether Google ever named a limit here: where it did not, nothing is counted.
+    pub(super) limited: bool,
     /// The model at Google, for everybody.
     pub(super) circuit: HalfOpen,
     probes: BinaryHeap<Reverse<(Millis, u32)>>,
@@ -168,6 +175,7 @@ impl Lane {
         if budget.is_none() && shut.until == 0 && !self.cells.contains_key(&row) {
             return None;
         }
+        self.limited |= budget.is_some();
         let cell = self.cells.entry(row).or_default();
         cell.gate.set(shut);
         match budget {
