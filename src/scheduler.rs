@@ -81,6 +81,8 @@ pub struct Nobody {
     /// gate before it: now, where one was only tried or is on trial; none, where only a check
     /// or an operator brings one back.
     pub opens: Option<Millis>,
+    /// Likewise, but for probes, which may fail: when the first gate opens by itself.
+    pub for_sure: Option<Millis>,
     /// Why not.
     pub passed_over: PassedOver,
     /// Some key is on trial: worth asking again as soon as any request comes to something.

@@ -197,20 +197,10 @@ impl AttemptRecord {
             model: request.model.clone(),
             method: request.method.clone(),
             started: now,
-            latency_ms: 0,
-            first_byte_ms: None,
-            status: 0,
-            verdict: Verdict::Cancelled,
-            reason: None,
-            violations: Vec::new(),
-            tokens: Tokens::default(),
-            finish_reason: None,
-            bytes_sent: 0,
-            bytes_received: 0,
             why: choice.why,
             probe: choice.probe,
-            retry_delay_ms: None,
-            consumer: None,
+            // Until it is known better, it was cancelled.
+            ..Attempted::default()
         };
         let (began, lease) = (Instant::now(), Some(choice.lease));
         Self { attempted, began, lease, progress, reservation: Some(reservation), reader: None }

@@ -90,9 +90,9 @@ impl Proxy {
             NoTurn::Nobody(Nobody { opens, upstream: true, .. }) => {
                 Refusal::ModelDown { model, back_in: back_in(opens).unwrap_or(1_000) }
             }
-            NoTurn::Nobody(Nobody { opens, .. }) => {
+            NoTurn::Nobody(Nobody { opens, for_sure, .. }) => {
                 let day = self.ledger.state().keys.day().ends;
-                let daily = opens.is_some_and(|opens| opens == day);
+                let daily = for_sure.is_some_and(|opens| opens == day);
                 all_out(asked, back_in(opens), daily)
             }
             // What these would wait for may be open, and then others are before them.

@@ -104,6 +104,7 @@ impl Roster {
         };
         let Some((slot, claim)) = found else {
             let circuit = lane.as_ref().map(|lane| lane.circuit.next().min(lane.circuit.shut.until));
+            let for_sure = question.for_sure();
             let opens = match question.opens(lane) {
                 Some(opens) if broken => {
                     Some(opens.max(circuit.unwrap_or_default())).filter(|at| *at != NEVER)
@@ -111,7 +112,7 @@ impl Roster {
                 opens => opens,
             };
             let on_trial = question.on_trial.get();
-            return Err(Nobody { opens, passed_over, on_trial, upstream: broken });
+            return Err(Nobody { opens, for_sure, passed_over, on_trial, upstream: broken });
         };
 
         let probe = claim.is_some();

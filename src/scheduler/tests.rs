@@ -34,8 +34,14 @@ async fn a_failure_that_is_folded_is_known_to_the_next_choice() {
     for left in (0..KEYS).rev() {
         let Choice { key, project, lease, .. } = scheduler.choose(&ask, 1_000, 7).unwrap();
         let (project, model) = (project.to_string(), "flash".to_owned());
-        let failed =
-            Attempted { key, project, model, started: 1_000, verdict: Verdict::LeakedKey, ..Attempted::default() };
+        let failed = Attempted {
+            key,
+            project,
+            model,
+            started: 1_000,
+            verdict: Verdict::LeakedKey,
+            ..Attempted::default()
+        };
         let penalty = Penalty { blame: Blame::Key, hold: Hold::UntilChecked, spread: 0 };
         ledger.reserve().await.unwrap().record_and_fold(Fact::Attempted(Box::new(failed), penalty)).await;
         drop(lease);

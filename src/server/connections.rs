@@ -72,7 +72,7 @@ pub(super) async fn serve(
     lifecycle.cut.cancel();
     let _ = tokio::time::timeout(FLUSH, lifecycle.requests.wait()).await;
     // The last bytes of what has ended are on their way; idle connections and half-sent heads hold up nothing.
-    let _ = tokio::time::timeout(FLUSH / 10, connections.wait()).await;
+    let _ = tokio::time::timeout(FLUSH, connections.wait()).await;
     close.cancel();
     connections.wait().await;
     Ok(abandoned)

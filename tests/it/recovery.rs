@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gemini_pool::simulated::{Failure, Fault, KeyState, Limits, Outcome, ProjectState, SimulatedGoogle, World};
+use gemini_pool::simulated::{
+    Failure, Fault, KeyState, Limits, Outcome, ProjectState, SimulatedGoogle, World,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -57,14 +59,17 @@ async fn a_key_that_was_repaired_comes_back_by_itself() {
     wait_for_state(&operator, id, "failed").await;
     google.wait_for(|seen| seen.iter().filter(|seen| seen.rpc.contains("ListModels")).count() >= 2).await;
     wait_for_state(&operator, id, "failed").await;
-    let asked = google.seen().iter().filter(|seen| seen.key == BAD && !seen.rpc.contains("ListModels")).count();
+    let asked =
+        google.seen().iter().filter(|seen| seen.key == BAD && !seen.rpc.contains("ListModels")).count();
     assert_eq!(asked, 1, "no client's request goes to it meanwhile");
 
     google.edit(|world| world.keys.get_mut(BAD).unwrap().state = KeyState::Good);
     wait_for_state(&operator, id, "ready").await;
     let (_, log) = (server.app(), operator.events().await);
     let checked = of_type(&log, "KeyChecked");
-    assert!(checked.len() >= 3 && checked.iter().all(|check| check["model"] == "" && check["actor"] == "system"));
+    assert!(
+        checked.len() >= 3 && checked.iter().all(|check| check["model"] == "" && check["actor"] == "system")
+    );
     assert_eq!(checked.last().unwrap()["verdict"], "success");
     assert!(of_type(&log, "GateOpened").iter().any(|gate| gate["why"] == "checked"));
     server.stop();
@@ -90,7 +95,11 @@ async fn a_project_that_pays_again_comes_back_with_all_its_keys() {
     for id in ids {
         wait_for_state(&operator, id, "failed").await;
     }
-    let tried = google.seen().iter().filter(|seen| seen.project == "alpha" && !seen.rpc.contains("ListModels")).count();
+    let tried = google
+        .seen()
+        .iter()
+        .filter(|seen| seen.project == "alpha" && !seen.rpc.contains("ListModels"))
+        .count();
     assert_eq!(tried, 1, "what one key of a project learned, its sibling need not try");
     google.edit(|world| world.projects.get_mut("alpha").unwrap().state = ProjectState::Good);
     for id in ids {
@@ -126,7 +135,10 @@ async fn an_operator_tests_a_key_and_brings_it_back() {
     assert!(String::from_utf8_lossy(&said.stdout).contains("success"));
     google.edit(|world| world.keys.get_mut(BAD).unwrap().state = KeyState::Leaked);
     let said = server.setup.run(&["keys", "test", &id.to_string(), "--model", MODEL], "");
-    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("failed the test"), "{said:?}");
+    assert!(
+        !said.status.success() && String::from_utf8_lossy(&said.stderr).contains("failed the test"),
+        "{said:?}"
+    );
     server.stop();
 }
 
@@ -148,7 +160,8 @@ async fn a_limit_once_told_is_kept_without_asking_again() {
         let (status, body) = server.app().generate(MODEL, "out").await;
         assert_eq!((status, &body["error"]["status"]), (429, &json!("RESOURCE_EXHAUSTED")));
     }
-    let refused = |google: &SimulatedGoogle| google.seen().iter().filter(|seen| seen.status == Some(429)).count();
+    let refused =
+        |google: &SimulatedGoogle| google.seen().iter().filter(|seen| seen.status == Some(429)).count();
     assert_eq!(refused(&google), 1, "one refusal tells it all");
     let server = server.kill().start();
     assert_eq!(server.app().generate(MODEL, "out").await.0, 429);
@@ -169,7 +182,10 @@ async fn a_storm_is_not_multiplied_and_ends_by_itself() {
         assert_eq!(status, 503, "{body}");
         words.push(body["error"]["details"][0]["reason"].as_str().unwrap_or("google").to_owned());
     }
-    assert!(words.iter().any(|word| word == "google") && words.iter().any(|word| word == "MODEL_DOWN"), "{words:?}");
+    assert!(
+        words.iter().any(|word| word == "google") && words.iter().any(|word| word == "MODEL_DOWN"),
+        "{words:?}"
+    );
     let tried = google.seen_count();
     assert!(tried < 30, "{tried} tries for 30 requests");
     assert_eq!(server.app().generate("gemini-2.5-pro", "hello").await.0, 200, "other models are served");
@@ -180,11 +196,13 @@ async fn a_storm_is_not_multiplied_and_ends_by_itself() {
         assert!(std::time::Instant::now() < deadline, "the circuit does not close");
     }
     let log = server.operator().await.events().await;
-    let circuits = of_type(&log, "GateClosed").into_iter().filter(|gate| !gate["scope"]["upstream"].is_null()).count();
+    let circuits =
+        of_type(&log, "GateClosed").into_iter().filter(|gate| !gate["scope"]["upstream"].is_null()).count();
     assert!(circuits >= 1);
     let keys = of_type(&log, "GateClosed").into_iter().filter(|gate| !gate["scope"]["key"].is_null()).count();
     assert_eq!(keys, 0, "no key rests for a storm");
-    let served = google.seen().iter().filter(|seen| seen.model == MODEL && seen.outcome != Outcome::Arrived).count();
+    let served =
+        google.seen().iter().filter(|seen| seen.model == MODEL && seen.outcome != Outcome::Arrived).count();
     assert!(served > 0 && checks(&google) == 0);
     server.stop();
 }

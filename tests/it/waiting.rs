@@ -292,7 +292,10 @@ async fn an_outage_is_not_multiplied() {
     for asking in asking {
         let (status, body) = asking.await.unwrap();
         assert_eq!(status, 503, "{body}");
-        assert_eq!(body["error"]["message"], "The model is overloaded. Please try again later.");
+        // Google's own word, until the model's circuit opens.
+        let message = body["error"]["message"].as_str().unwrap();
+        let (google, pool) = ("The model is overloaded.", "fails at Google for every key");
+        assert!(message.contains(google) || message.contains(pool), "{body}");
     }
     let seconds = began.elapsed().as_secs_f64();
     let most = REQUESTS as f64 * 1.2 + 10.0 * seconds + 20.0;

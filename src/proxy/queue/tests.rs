@@ -45,7 +45,13 @@ impl Stage {
         let on_trial = self.on_trial.load(Ordering::SeqCst) && !crowd;
         if now < opens || on_trial || tried.contains(&KeyId(1)) {
             let opens = Some(opens.max(now));
-            return Err(Nobody { opens, passed_over: PassedOver::default(), on_trial, upstream: false });
+            return Err(Nobody {
+                opens,
+                for_sure: opens,
+                passed_over: PassedOver::default(),
+                on_trial,
+                upstream: false,
+            });
         }
         Ok(KeyId(1))
     }
@@ -212,7 +218,13 @@ async fn the_head_wakes_when_the_gate_opens_and_all_give_up_when_time_is_up() {
     let mut ask = |_: &[KeyId], _: bool| {
         let left = Duration::from_millis(50).saturating_sub(began.elapsed());
         let opens = Some(1_001 + i64::try_from(left.as_millis()).unwrap());
-        let closed = Nobody { opens, passed_over: PassedOver::default(), on_trial: false, upstream: false };
+        let closed = Nobody {
+            opens,
+            for_sure: opens,
+            passed_over: PassedOver::default(),
+            on_trial: false,
+            upstream: false,
+        };
         if left.is_zero() { Ok(KeyId(1)) } else { Err(closed) }
     };
     let deadline = began + Duration::from_secs(600);

@@ -277,6 +277,19 @@ impl<'a> Question<'a> {
         found
     }
 
+    /// See [`super::super::Nobody::for_sure`].
+    pub(super) fn for_sure(&self) -> Option<Millis> {
+        let opens = match self.some_of_one() {
+            None if self.set.count() > 0 => self.now,
+            None => self.set.opening(),
+            Some((row, only)) => {
+                let slots = self.slots.of(row).iter().filter(|index| only.is_none_or(|only| only == **index));
+                slots.map(|index| self.set.opens(*index)).min().unwrap_or(NEVER)
+            }
+        };
+        (opens != NEVER).then_some(opens.max(self.now))
+    }
+
     /// See [`super::super::Nobody::opens`]; the circuit apart.
     pub(super) fn opens(&self, mut lane: Option<&mut Lane>) -> Option<Millis> {
         let opens = match self.some_of_one() {

@@ -175,7 +175,13 @@ fn an_empty_roster_has_nobody() {
             let nobody = world.choose(&ask, 7).expect_err("chosen from nothing");
             assert_eq!(
                 nobody,
-                Nobody { opens: None, passed_over: PassedOver::default(), on_trial: false, upstream: false }
+                Nobody {
+                    opens: None,
+                    for_sure: None,
+                    passed_over: PassedOver::default(),
+                    on_trial: false,
+                    upstream: false
+                }
             );
         }
         assert_eq!(world.roster.ready(0), (0, 0));
