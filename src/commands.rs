@@ -291,9 +291,10 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             for id in ids {
                 let body = json!({"model": model});
                 let seen = target.call(Method::POST, &format!("/keys/{id}/test"), Some(body)).await?;
-                let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
-                say(&format!("{id}\t{}\t{} ms\t{}", text("verdict"), seen["latency_ms"], text("reason")))?;
-                if seen["passed"] != true {
+                let text = |name: &str| seen.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let latency = seen.get("latency_ms").and_then(Value::as_u64).unwrap_or_default();
+                say(&format!("{id}\t{}\t{} ms\t{}", text("verdict"), latency, text("reason")))?;
+                if seen.get("passed") != Some(&Value::Bool(true)) {
                     failed.push(id);
                 }
             }

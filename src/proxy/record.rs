@@ -13,7 +13,7 @@ use std::{
 use http::{HeaderMap, Method};
 use projections::{
     Millis, RequestId,
-    event::{Answered, Attempted, Outcome, Tokens, Verdict},
+    event::{Answered, Attempted, Outcome, Verdict},
 };
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};

@@ -27,7 +27,7 @@ pub(super) enum Unserved {
     /// For a reason of the pool's own.
     Refused(Refusal),
     /// The last failure, and why nobody else was tried.
-    Failed(Option<Failure>, Option<NoTurn>),
+    Failed(Option<Box<Failure>>, Option<NoTurn>),
 }
 
 impl Proxy {
@@ -56,7 +56,7 @@ impl Proxy {
             record.waited = journey.waited;
             let (choice, release) = match chosen {
                 Ok(chosen) => chosen,
-                Err(none) => return Err(Unserved::Failed(last, Some(none))),
+                Err(none) => return Err(Unserved::Failed(last.map(Box::new), Some(none))),
             };
             journey.tried.push(choice.key);
             let Some(key) = self.vault.upstream_key(&choice.fingerprint) else {
@@ -93,7 +93,7 @@ impl Proxy {
                         drop(release);
                     }
                     if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
-                        return Err(Unserved::Failed(Some(*failure), None));
+                        return Err(Unserved::Failed(Some(failure), None));
                     }
                     last = Some(*failure);
                 }
@@ -113,7 +113,7 @@ impl Proxy {
     pub(super) fn conclude(&self, asked: &Asked, unserved: Unserved) -> Result<ErrorAnswer, Refusal> {
         let (last, none) = match unserved {
             Unserved::Refused(refusal) => return Err(refusal),
-            Unserved::Failed(last, none) => (last, none),
+            Unserved::Failed(last, none) => (last.map(|last| *last), none),
         };
         Err(match (last, none) {
             // Google's own word where it is about the request, the place, or Google.

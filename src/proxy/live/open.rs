@@ -177,7 +177,7 @@ impl Proxy {
             }
             last => last.map(|missed| missed.failure),
         };
-        match self.conclude(asked, Unserved::Failed(last, none)) {
+        match self.conclude(asked, Unserved::Failed(last.map(Box::new), none)) {
             Ok(answer) => closing(&answer),
             Err(refusal) => Farewell::from(&refusal),
         }
