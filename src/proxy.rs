@@ -9,7 +9,7 @@
 mod attempt;
 mod intake;
 mod live;
-mod queue;
+pub(crate) mod queue;
 mod record;
 mod relay;
 pub mod rescue;

@@ -64,6 +64,8 @@ impl Proxy {
                 method: &asked.target.method,
                 tried,
                 from,
+                // If it fails, the next key serves.
+                may_probe: tried.is_empty() && asked.target.repeatable,
                 crowd,
                 ..Ask::default()
             };
