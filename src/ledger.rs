@@ -59,6 +59,8 @@ pub trait View: Send + Sync {
 pub enum Fact {
     /// One upstream try, and what it asks for.
     Attempted(Box<Attempted>, Penalty),
+    /// A try's answer begins.
+    Began(Box<Attempted>),
     /// One client request.
     Answered(Box<Answered>),
     /// One check, and what it asks for.
@@ -231,6 +233,13 @@ impl Ledger {
     /// Makes room for one fact; waits while the queue is full. None: the service is stopping.
     pub async fn reserve(&self) -> Option<Reservation> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
+        Some(Reservation { permit })
+    }
+
+    /// Room for a fact that matters only if it is told at once; none, where there is none right now.
+    #[must_use]
+    pub fn try_reserve(&self) -> Option<Reservation> {
+        let permit = self.queue.clone().try_reserve_owned().ok()?;
         Some(Reservation { permit })
     }
 

@@ -11,7 +11,7 @@ mod attempt;
 mod intake;
 mod lists;
 mod live;
-mod queue;
+pub(crate) mod queue;
 mod record;
 mod relay;
 pub mod rescue;

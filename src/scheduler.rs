@@ -35,6 +35,9 @@ pub struct Ask<'a> {
     pub tried: &'a [KeyId],
     /// Which keys may be chosen at all.
     pub from: From<'a>,
+    /// Rather take a closed gate that is due for a probe than a key that is ready: for the first try of a call
+    /// that may be made again. Where nobody is ready, others probe as well.
+    pub may_probe: bool,
     /// Also take a key on trial that has a request under way.
     pub crowd: bool,
     /// Input tokens, estimated: what the request takes of a learned limit of tokens while it is under way.
@@ -85,7 +88,7 @@ pub struct Nobody {
     pub for_sure: Option<Millis>,
     /// Why not.
     pub passed_over: PassedOver,
-    /// Some key is on trial: worth asking again as soon as any request comes to something.
+    /// Some key is on trial, or a probe is on its way: worth asking again as soon as any request comes to something.
     pub on_trial: bool,
     /// The model is in trouble at Google, for everybody: its circuit is open, whatever keys there are.
     pub upstream: bool,

@@ -15,6 +15,9 @@ use crate::{
 /// Length of the windows that turn every minute.
 pub const MINUTE_MS: Millis = 60_000;
 
+/// An answer is on its way for less.
+const ON_ITS_WAY_MS: Millis = 1_000;
+
 /// A limit that Google named, and what is used of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
@@ -44,6 +47,25 @@ impl Limit {
             self.used = self.used.saturating_add(more);
         }
     }
+}
+
+/// Tokens in a request, estimated from its bytes: four to one, as in plain English.
+#[must_use]
+pub const fn tokens_in(bytes: u64) -> u64 {
+    bytes / 4
+}
+
+/// As many of the estimated tokens there are at least: bytes tell them roughly.
+#[must_use]
+pub const fn at_least(tokens: u64) -> u64 {
+    tokens.saturating_mul(2) / 3
+}
+
+/// When a minute's window turns that was told to turn at `until`. What was told was on its way for some time, and
+/// so a turn just after a whole minute is the whole minute's.
+fn turn(until: Millis) -> Millis {
+    let past = until.rem_euclid(MINUTE_MS);
+    if past < ON_ITS_WAY_MS { until - past } else { until }
 }
 
 /// The limits of one (project, model).
@@ -106,14 +128,22 @@ impl Budget {
         }
     }
 
-    /// Google said that a limit is reached; `until`: when its window turns, where it is known.
-    pub(crate) fn exceeded(&mut self, violation: &Violation, at: Millis, until: Option<Millis>, day: Millis) {
+    /// Google said that a limit is reached, to a call of about so many `tokens`; `until`: when its window turns,
+    /// where it is known.
+    pub(crate) fn exceeded(
+        &mut self,
+        violation: &Violation,
+        tokens: u64,
+        at: Millis,
+        until: Option<Millis>,
+        day: Millis,
+    ) {
         let (Some(window), Some(value)) = (violation.window, violation.limit) else { return };
         if value == 0 {
             return;
         }
         if let (Window::Minute | Window::Tokens, Some(until)) = (window, until) {
-            self.phase = until;
+            self.phase = turn(until);
         }
         let began = self.window_of(window, at, day);
         let slot = match window {
@@ -122,6 +152,10 @@ impl Budget {
             Window::Day => &mut self.day,
             Window::Spend | Window::Offer | Window::Unknown => return,
         };
-        *slot = Some(Limit { value, confirmed: at, window: began, used: value });
+        // So many tokens did not fit; a smaller call may.
+        let room = if window == Window::Tokens { at_least(tokens).saturating_sub(1) } else { 0 };
+        let counted = slot.map_or(0, |known| value.saturating_sub(known.left(began)));
+        let used = value.saturating_sub(room).max(counted).min(value);
+        *slot = Some(Limit { value, confirmed: at, window: began, used });
     }
 }

@@ -140,6 +140,15 @@ pub struct QuotaDay {
     pub late: u32,
 }
 
+impl QuotaDay {
+    /// Whether spent days are back before the day turns: it was seen, and not in vain most of the time. (Where no
+    /// delay is told, some probes come too early.)
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.early.saturating_mul(4) > self.late
+    }
+}
+
 /// Why a key cannot be used for a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed<'a> {

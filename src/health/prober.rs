@@ -39,9 +39,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A check that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Traffic makes the probes that it needs; so long after one was due, the prober makes it.
-const LEFT_TO_TRAFFIC: Millis = 10_000;
+pub(crate) const LEFT_TO_TRAFFIC: Millis = 10_000;
 /// A model is wanted if a client asked for it so recently.
-const WANTED: Millis = 10 * 60_000;
+pub(crate) const WANTED: Millis = 10 * 60_000;
 /// Answers are read up to this size, in bytes.
 const READ: usize = 1 << 20;
 /// Parts of a model's name that tell of calls with another shape, or that cost more than a word.
@@ -74,12 +74,12 @@ pub enum NotChecked {
 
 /// One thing to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Due {
-    key: KeyId,
+pub(crate) struct Due {
+    pub(crate) key: KeyId,
     fingerprint: Fingerprint,
-    project: String,
+    pub(crate) project: String,
     /// The model to ask; empty: the key alone.
-    model: String,
+    pub(crate) model: String,
 }
 
 /// See the module.
@@ -275,12 +275,17 @@ impl Request {
 }
 
 /// Up to a tenth of the interval, so that checks of many keys part.
-fn jitter(interval: Millis) -> impl Fn(KeyId) -> Millis {
+pub(crate) fn jitter(interval: Millis) -> impl Fn(KeyId) -> Millis {
     move |key| Millis::from(key.0.wrapping_mul(2_654_435_761) >> 16) % (interval / 10).max(1)
 }
 
 /// Keys behind a gate that only a check opens, and not checked for long enough. Of a project whose gate it is, one.
-fn failed_keys(keys: &Keys, now: Millis, interval: Millis, jitter: impl Fn(KeyId) -> Millis) -> Vec<Due> {
+pub(crate) fn failed_keys(
+    keys: &Keys,
+    now: Millis,
+    interval: Millis,
+    jitter: impl Fn(KeyId) -> Millis,
+) -> Vec<Due> {
     let mut projects = BTreeSet::new();
     let waits = |gate: &projections::keys::Gate| gate.until.is_none();
     let due = keys.iter().filter(|key| key.enabled).filter(|key| {
@@ -303,7 +308,7 @@ fn wanted(state: &State, now: Millis) -> BTreeSet<String> {
 }
 
 /// Whether a small call to the model proves something; and a spent day is left to the traffic, which loses nothing.
-fn may_be_probed(keys: &Keys, project: &str, model: &str, now: Millis) -> bool {
+pub(crate) fn may_be_probed(keys: &Keys, project: &str, model: &str, now: Millis) -> bool {
     let windows = keys.project(project).and_then(|project| project.models.get(model));
     let spent = windows.and_then(|windows| windows.get(&Window::Day)).is_some_and(|gate| gate.is_closed(now));
     !spent && is_plain(model) && !NOT_PROBED.iter().any(|part| model.contains(part))

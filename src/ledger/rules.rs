@@ -13,7 +13,7 @@ use projections::{
 };
 
 pub use self::{
-    findings::{Penalty, attempted, checked},
+    findings::{Penalty, attempted, began, checked},
     update::{NewProxy, Wishes, add_keys_as, update_keys},
 };
 use crate::journal::SecretChange;

@@ -91,6 +91,9 @@ impl Writer {
     /// Adds a fact, and what follows from it.
     fn follow(&mut self, fact: Fact, gathered: &mut Gathered) {
         match fact {
+            Fact::Began(attempt) => {
+                self.judge(gathered, false, |state, _, now| rules::began(state, &attempt, now));
+            }
             Fact::Answered(event) => gathered.events.push(Event::Answered(*event)),
             Fact::Resources(bound, released) => {
                 gathered.events.extend(bound.into_iter().map(Event::from));

@@ -81,9 +81,12 @@ impl Proxy {
     ) -> AttemptRecord {
         debug_assert_eq!(asked.id, record.answered.request);
         let progress = std::sync::Arc::clone(&self.progress);
+        // What a probe finds out is not to wait for the end of its answer; that says it again.
+        let opening = if choice.probe { self.ledger.try_reserve() } else { None };
         let mut attempt =
             AttemptRecord::new(reservation, progress, choice, self.clock.now(), &record.answered);
         attempt.attempted.bytes_sent = bytes_sent as u64;
+        attempt.opening = opening;
         attempt
     }
 }

@@ -8,7 +8,7 @@
 //! refuses to wait for what will not come in time. Its invariant: a place is given up
 //! when its request is answered, refused or dropped, and the next one is told.
 
-mod lines;
+pub(crate) mod lines;
 
 use std::{
     sync::{

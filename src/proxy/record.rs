@@ -176,6 +176,8 @@ pub(super) struct AttemptRecord {
     lease: Option<Lease>,
     progress: Arc<Notify>,
     reservation: Option<Reservation>,
+    /// To say that its answer begins, where that opens a gate.
+    pub(super) opening: Option<Reservation>,
     /// Reads a copy of the answer, once there is one: whichever way it ends, what it said counts.
     pub(super) reader: Option<Reader>,
 }
@@ -203,7 +205,15 @@ impl AttemptRecord {
             ..Attempted::default()
         };
         let (began, lease) = (Instant::now(), Some(choice.lease));
-        Self { attempted, began, lease, progress, reservation: Some(reservation), reader: None }
+        Self {
+            attempted,
+            began,
+            lease,
+            progress,
+            reservation: Some(reservation),
+            opening: None,
+            reader: None,
+        }
     }
 
     /// What the answer said so far, which goes into the record.
@@ -221,6 +231,9 @@ impl AttemptRecord {
         if let Some(lease) = &self.lease {
             lease.first_byte(elapsed);
             lease.proven();
+        }
+        if let Some(opening) = self.opening.take() {
+            opening.record(Fact::Began(Box::new(self.attempted.clone())));
         }
         self.progress.notify_waiters();
     }

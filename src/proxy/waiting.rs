@@ -66,7 +66,9 @@ impl Proxy {
         let tokens = u32::try_from(bytes / BYTES_A_TOKEN).unwrap_or(u32::MAX);
         let ask = |tried: &[_], crowd| {
             let (model, method) = (asked.model.as_str(), asked.target.method.as_str());
-            let ask = Ask { model, method, tried, from, crowd, tokens, sticky: asked.sticky };
+            // If it fails, the next key serves.
+            let may_probe = tried.is_empty() && asked.target.repeatable;
+            let ask = Ask { model, method, tried, from, may_probe, crowd, tokens, sticky: asked.sticky };
             // The request's id is random enough, and another one for every try.
             let random = (asked.id.0 as u64).wrapping_add(tried.len() as u64);
             let chosen = self.scheduler.choose(&ask, self.clock.now(), random);

@@ -64,7 +64,7 @@ impl Load {
 }
 
 /// Whether somebody is on the way through a gate that lets one pass.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pass(Arc<AtomicBool>);
 
 impl Pass {

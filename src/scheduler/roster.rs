@@ -93,8 +93,29 @@ impl Roster {
         let (broken, may) = (circuit.is_some(), circuit.is_none_or(|circuit| circuit.next() <= now));
         let talk = ask.sticky.filter(|_| self.strategy == Strategy::Sticky && ask.from == From::All);
         let home = talk.and_then(|talk| self.memory.recall(talk));
-        let found = if may { question.find(self.strategy, home, random) } else { None };
+        // The heap of the lane tells at once whether a probe is due at all.
+        let sooner = match &mut lane {
+            Some(lane) if ask.may_probe && !broken => {
+                let due = lane.first().is_some_and(|(next, _)| next <= now);
+                if due { question.half_open(lane) } else { None }
+            }
+            _ => None,
+        };
+        let (mut on_trial, mut roomy) = (false, NEVER);
+        let found = match &sooner {
+            None if may => {
+                // Room for tokens differs from request to request, and so it is looked at here and not in the sets.
+                let question = Question { cells: lane.as_ref().map(|lane| &lane.cells), ..question.clone() };
+                let found = question.find(self.strategy, home, random).map(|slot| slot.key);
+                (on_trial, roomy) = (question.on_trial.get(), question.roomy.get());
+                found.and_then(|key| self.slots.get(self.slots.index(key)?))
+            }
+            _ => None,
+        };
+        question.on_trial.set(question.on_trial.get() || on_trial);
+        question.roomy.set(roomy);
         let found = match (found, &mut lane) {
+            _ if sooner.is_some() => sooner.map(|(slot, claim)| (slot, Some(claim))),
             (Some(slot), Some(lane)) if broken => lane.circuit.claim(now).map(|claim| (slot, Some(claim))),
             (Some(slot), _) => Some((slot, None)),
             (None, Some(lane)) if !broken => {
@@ -105,13 +126,16 @@ impl Roster {
         let Some((slot, claim)) = found else {
             let circuit = lane.as_ref().map(|lane| lane.circuit.next().min(lane.circuit.shut.until));
             let for_sure = question.for_sure();
+            let tries = lane.as_ref().is_some_and(|lane| lane.is_trying());
             let opens = match question.opens(lane) {
                 Some(opens) if broken => {
                     Some(opens.max(circuit.unwrap_or_default())).filter(|at| *at != NEVER)
                 }
                 opens => opens,
             };
-            let on_trial = question.on_trial.get();
+            // One that was told to crowd has waited for it.
+            let tries = tries && !ask.crowd && !broken && ask.from == From::All;
+            let on_trial = question.on_trial.get() || tries;
             return Err(Nobody { opens, for_sure, passed_over, on_trial, upstream: broken });
         };
 
@@ -121,7 +145,8 @@ impl Roster {
         let in_flight = slot.load.in_flight();
         let why = Why { strategy: self.strategy, seq: self.seq, eligible, passed_over, in_flight };
         let (key, fingerprint, row, load) = (slot.key, slot.fingerprint, slot.row, Arc::clone(&slot.load));
-        if let Some(talk) = talk {
+        // A probe is no reason to move: where it fails, another key answers.
+        if let Some(talk) = talk.filter(|_| !probe || home.is_none()) {
             self.memory.remember(talk, key);
         }
         let project = self.slots.name(row).map(Arc::clone).unwrap_or_default();

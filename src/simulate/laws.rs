@@ -41,7 +41,7 @@ pub(super) fn invariant_no_way_through_a_closed_gate(
         return broken(LAW, format!("key {key} was chosen and is not there"));
     };
     match keys.closed(known, model, method, now) {
-        Some(Closed::Model(..)) if is_probe => Ok(()),
+        Some(Closed::Model(..) | Closed::Upstream(_)) if is_probe => Ok(()),
         Some(closed) => broken(LAW, format!("key {key} was chosen for {model} at {now}, behind {closed:?}")),
         None => Ok(()),
     }
@@ -97,8 +97,12 @@ pub(super) fn invariant_the_log_tells_it_again(tape: &Tape) -> Result<(), Broken
         state.apply(recorded);
         for attempted in choices.remove(&state.seq).unwrap_or_default() {
             let (told, found) = (attempted.why, reasons(&state.keys, attempted));
-            let ready = told.eligible.saturating_add(told.passed_over.tried);
-            if (PassedOver { tried: 0, ..told.passed_over }, ready) != found {
+            // Who is predicted to be out is ready as far as the log goes, which knows nothing of what is under way.
+            // A probe has only the key that it goes with.
+            let others = told.passed_over.tried.saturating_add(told.passed_over.budget);
+            let ready = told.eligible.saturating_add(others);
+            let found = if attempted.probe && told.eligible == 1 { (found.0, ready) } else { found };
+            if (PassedOver { tried: 0, budget: 0, ..told.passed_over }, ready) != found {
                 let what = format!(
                     "try {} of {} says {told:?}, and the log {found:?}",
                     attempted.attempt, attempted.request
@@ -119,11 +123,12 @@ fn reasons(keys: &Keys, attempted: &Attempted) -> (PassedOver, u32) {
     let mut ready = 0;
     for key in keys.iter() {
         let counter = match keys.closed(key, &attempted.model, &attempted.method, attempted.started) {
-            None => &mut ready,
+            // The circuit is nobody's of the pool.
+            None | Some(Closed::Upstream(_)) => &mut ready,
             Some(Closed::Disabled) => &mut passed_over.disabled,
             Some(Closed::Key(_)) => &mut passed_over.key_gate,
             Some(Closed::Project(_)) => &mut passed_over.project_gate,
-            Some(Closed::Model(..) | Closed::Method(_) | Closed::Upstream(_)) => &mut passed_over.model_gate,
+            Some(Closed::Model(..) | Closed::Method(_)) => &mut passed_over.model_gate,
         };
         *counter += 1;
     }

@@ -2,55 +2,60 @@
 //! roster, the classifier and the retry budget, driven as the proxy drives them. Refuses to decide anything by
 //! itself. Invariant: every law in [`super::laws`] that a step could break is checked with that step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use projections::{
     ClientId, Event, Fingerprint, KeyId, Millis, RequestId,
-    event::{Actor, Answered, Attempted, KeyAdded, Outcome, Strategy, Tokens, Verdict},
+    budget::tokens_in,
+    event::{
+        Actor, Answered, Attempted, KeyAdded, KeyChecked, Outcome, PassedOver, Strategy, Tokens, Verdict,
+        Window,
+    },
     keys::Closed,
 };
 
+mod journey;
+
+use self::journey::{Journeys, May};
 use super::laws::{self, Broken, Probed};
 use super::plan::Plan;
-use super::policy::{Asked, Call, Choice, End, Policy, Told};
+use super::policy::{Asked, Call, Check, Choice, End, Policy, Told};
 use super::random::Random;
 use crate::{
-    gemini::classify::{Blame, classify},
+    gemini::classify::{Classified, classify},
+    health::prober::{LEFT_TO_TRAFFIC, WANTED, failed_keys, jitter, may_be_probed},
     ledger::{
         rules::{self, Penalty},
         tape::Tape,
     },
-    proxy::retry::{self, Budget},
-    scheduler::{self, Ask, From, Lease, Roster},
+    proxy::{
+        queue::lines::Word,
+        retry::{self, Again},
+    },
+    scheduler::{self, Ask, From, Lease, Nobody, Roster},
     simulated::World,
 };
 
 const METHOD: &str = "generateContent";
-/// MAX_ATTEMPTS and MAX_FAILURES_PER_KEY, as they are by default.
+/// MAX_ATTEMPTS, MAX_FAILURES_PER_KEY and KEY_RECHECK_INTERVAL, as they are by default.
 const MAX_ATTEMPTS: u8 = 3;
 const MAX_FAILURES: u32 = 3;
-/// How long a request waits for a key that another one is trying for the first time; as in the proxy.
-const TRIAL: Millis = 2_000;
+const RECHECK: Millis = 3_600_000;
+/// What is left of a request's time: it has ten minutes, and nothing here takes so long.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Checks at once, at most; as in the prober.
+const CHECKS: usize = 4;
 
 /// A call under way.
 struct Running {
     lease: Lease,
     attempted: Attempted,
-}
-
-/// What a request has used up.
-struct Used {
-    budget: Budget,
-    all: usize,
-    costly: usize,
-    /// Until when it leaves keys on trial to others.
-    patience: Option<Millis>,
-}
-
-impl Default for Used {
-    fn default() -> Self {
-        Self { budget: Budget::new(MAX_ATTEMPTS), all: 0, costly: 0, patience: None }
-    }
+    /// What it tries out, if it is a probe.
+    probed: Option<Probed>,
+    input: u64,
 }
 
 /// See the module.
@@ -62,12 +67,20 @@ pub(super) struct Ours {
     /// By the plan's numbers.
     keys: Vec<KeyId>,
     chosen: Option<scheduler::Choice>,
+    /// Input tokens of the request that was asked for last, and bytes.
+    input: (u64, u64),
     running: HashMap<usize, Running>,
-    requests: HashMap<usize, Used>,
+    journeys: Journeys,
+    /// When each model was last asked for.
+    asked: BTreeMap<usize, Millis>,
+    /// The places of probes that the prober is to make.
+    claimed: BTreeMap<(KeyId, String), Lease>,
     /// Calls under way by key, counted apart from the leases.
     under_way: BTreeMap<KeyId, u32>,
     probes: BTreeMap<Probed, u32>,
     broken: Option<Broken>,
+    /// Why nobody was chosen, the last time.
+    why_not: &'static str,
 }
 
 impl Ours {
@@ -80,11 +93,15 @@ impl Ours {
             models: plan.models.clone(),
             keys: keys.clone(),
             chosen: None,
+            input: (0, 0),
             running: HashMap::new(),
-            requests: HashMap::new(),
+            journeys: Journeys::new(plan.start, MAX_ATTEMPTS),
+            asked: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             under_way: BTreeMap::new(),
             probes: BTreeMap::new(),
             broken: None,
+            why_not: "",
         };
         let added = keys.iter().zip(&plan.keys).map(|(key, known)| {
             let mut fingerprint = [0; 16];
@@ -133,19 +150,78 @@ impl Ours {
         self.models.get(model).copied().unwrap_or_default()
     }
 
+    /// Asks the roster, and holds its answer against the laws.
+    fn ask(&mut self, asked: &Asked<'_>, crowd: bool) -> Result<scheduler::Choice, Nobody> {
+        let (model, now) = (self.model(asked.model), asked.now);
+        let id = self.request_id(asked.request).0 as u64;
+        // Some bodies have more bytes for a token, some have less.
+        let bytes = (asked.tokens as f64 * 4.0 * (0.7 + 0.7 * Random::new(id).unit())) as u64;
+        self.input = (asked.tokens, bytes);
+        let journey = self.journeys.of(asked.request, asked.model);
+        let ask = Ask {
+            model,
+            method: METHOD,
+            tried: &journey.tried,
+            from: From::All,
+            may_probe: journey.tried.is_empty(),
+            crowd,
+            tokens: u32::try_from(tokens_in(bytes)).unwrap_or(u32::MAX),
+            sticky: None,
+        };
+        let choice = self.roster.choose(&ask, now, id.wrapping_add(journey.tried.len() as u64))?;
+        let (key, place) = (choice.key, (model, METHOD));
+        let keys = &self.tape.state().keys;
+        let passed = laws::invariant_no_way_through_a_closed_gate(keys, key, place, choice.probe, now);
+        let sent = self.under_way.get(&key).copied().unwrap_or_default();
+        let counted = laws::invariant_places_are_given_back(key, choice.why.in_flight, sent);
+        self.hold(passed);
+        self.hold(counted);
+        Ok(choice)
+    }
+
+    /// What a probe with a key tries out.
+    fn probed(&self, key: KeyId, model: usize, now: Millis) -> Option<Probed> {
+        let (keys, model) = (&self.tape.state().keys, self.model(model));
+        let known = keys.get(key)?;
+        match keys.closed(known, model, METHOD, now)? {
+            Closed::Model(window, _) => Some((known.project.clone(), model.to_owned(), window)),
+            Closed::Upstream(_) => Some((String::new(), model.to_owned(), Window::Unknown)),
+            _ => None,
+        }
+    }
+
     /// A call is over: its place is given back, and its record made.
-    fn over(&mut self, call: &Call, now: Millis, finish: impl FnOnce(&mut Attempted) -> Penalty) {
-        let Some(Running { lease, mut attempted }) = self.running.remove(&call.id) else { return };
+    fn over(&mut self, call: &Call, now: Millis, finish: impl FnOnce(&mut Attempted, u64) -> Penalty) {
+        let Some(Running { lease, mut attempted, probed, input }) = self.running.remove(&call.id) else {
+            return;
+        };
         attempted.latency_ms = u32::try_from(now - call.sent).unwrap_or_default();
         if let Some(under_way) = self.under_way.get_mut(&attempted.key) {
             *under_way = under_way.saturating_sub(1);
         }
-        let penalty = finish(&mut attempted);
+        if let Some(under_way) = probed.and_then(|probed| self.probes.get_mut(&probed)) {
+            *under_way = under_way.saturating_sub(1);
+        }
+        let penalty = finish(&mut attempted, input);
         let at = now.max(self.tape.state().at);
         let events = rules::attempted(self.tape.state(), attempted, penalty, MAX_FAILURES, at);
         self.record(now, events);
         drop(lease);
     }
+}
+
+fn why_not(nobody: &Nobody) -> &'static str {
+    match nobody.passed_over {
+        _ if nobody.on_trial => "on trial",
+        PassedOver { budget: 0, tried: 0, .. } => "too little room for tokens",
+        PassedOver { budget: 0, .. } => "tried",
+        PassedOver { tried: 0, .. } => "predicted to be out",
+        _ => "predicted to be out, or tried",
+    }
+}
+
+fn penalty(classified: &Classified, random: u64) -> Penalty {
+    Penalty { blame: classified.blame, hold: classified.hold, spread: random as u16 }
 }
 
 impl Policy for Ours {
@@ -154,41 +230,32 @@ impl Policy for Ours {
     }
 
     fn choose(&mut self, asked: &Asked<'_>, _google: &World) -> Choice {
-        let tried: Vec<KeyId> = asked.tried.iter().filter_map(|key| self.keys.get(*key).copied()).collect();
-        let model = self.model(asked.model);
-        let random = (self.request_id(asked.request).0 as u64).wrapping_add(tried.len() as u64);
-        let patience = self.requests.get(&asked.request).and_then(|used| used.patience);
-        let crowd = patience.is_some_and(|patience| patience <= asked.now);
-        let ask = Ask { model, method: METHOD, tried: &tried, from: From::All, crowd, ..Ask::default() };
-        let nobody = match self.roster.choose(&ask, asked.now, random) {
-            Ok(choice) => {
-                let key = choice.key;
-                let keys = &self.tape.state().keys;
-                let passed = laws::invariant_no_way_through_a_closed_gate(
-                    keys,
-                    key,
-                    (model, METHOD),
-                    choice.probe,
-                    asked.now,
-                );
-                let sent = self.under_way.get(&key).copied().unwrap_or_default();
-                let counted = laws::invariant_places_are_given_back(key, choice.why.in_flight, sent);
-                self.hold(passed);
-                self.hold(counted);
-                self.chosen = Some(choice);
-                let number = self.keys.iter().position(|known| *known == key);
-                return number.map_or(Choice::Refuse, Choice::Send);
+        let Asked { request, model, now, ends, .. } = *asked;
+        self.asked.insert(model, now);
+        let mut crowd = match self.journeys.turn(request, model, now, ends) {
+            May::Ask { crowd } => crowd,
+            May::Not(choice) => {
+                self.why_not = "its turn would come too late";
+                return choice;
             }
-            Err(nobody) => nobody,
         };
-        if nobody.on_trial {
-            let used = self.requests.entry(asked.request).or_default();
-            let until = *used.patience.get_or_insert(asked.now + TRIAL);
-            return Choice::Wait { until, progress: true };
-        }
-        match nobody.opens {
-            Some(until) if until > asked.now => Choice::Wait { until, progress: false },
-            _ => Choice::Refuse,
+        loop {
+            match self.ask(asked, crowd) {
+                Ok(choice) => {
+                    let number = self.keys.iter().position(|known| *known == choice.key);
+                    self.chosen = Some(choice);
+                    self.journeys.let_go(request, model, now);
+                    return number.map_or(Choice::Refuse, Choice::Send);
+                }
+                Err(nobody) => {
+                    self.why_not = why_not(&nobody);
+                    match self.journeys.nobody(request, model, &nobody, (now, ends)) {
+                        Some(choice) => return choice,
+                        None if crowd => return Choice::Refuse,
+                        None => crowd = true,
+                    }
+                }
+            }
         }
     }
 
@@ -196,6 +263,10 @@ impl Policy for Ours {
         let Some(scheduler::Choice { key, project, lease, probe, why, .. }) = self.chosen.take() else {
             return;
         };
+        let probed = probe.then(|| self.probed(key, call.model, call.sent)).flatten();
+        if let Some(probed) = &probed {
+            *self.probes.entry(probed.clone()).or_default() += 1;
+        }
         let attempted = Attempted {
             request: self.request_id(call.request),
             attempt: call.attempt,
@@ -213,7 +284,7 @@ impl Policy for Ours {
             violations: Vec::new(),
             tokens: Tokens::default(),
             finish_reason: None,
-            bytes_sent: 0,
+            bytes_sent: self.input.1,
             bytes_received: 0,
             why,
             probe,
@@ -221,57 +292,139 @@ impl Policy for Ours {
             consumer: None,
         };
         *self.under_way.entry(key).or_default() += 1;
-        self.running.insert(call.id, Running { lease, attempted });
-        let used = self.requests.entry(call.request).or_default();
-        used.patience = None;
-        used.all += 1;
-        let tries = (used.all, used.costly);
+        self.running.insert(call.id, Running { lease, attempted, probed, input: self.input.0 });
+        if call.attempt == 1 {
+            self.journeys.allowance.first_try();
+        }
+        let journey = self.journeys.of(call.request, call.model);
+        journey.tried.push(key);
+        journey.all += 1;
+        let tries = (journey.all, journey.costly);
         let most = (retry::MOST, usize::from(MAX_ATTEMPTS));
         self.hold(laws::invariant_tries_within_the_budgets(call.request, tries, most));
     }
 
     fn began(&mut self, call: &Call, now: Millis) {
-        if let Some(Running { lease, attempted }) = self.running.get_mut(&call.id) {
+        if let Some(Running { lease, attempted, .. }) = self.running.get_mut(&call.id) {
             let ms = u32::try_from(now - call.sent).unwrap_or_default();
             attempted.first_byte_ms = Some(ms);
+            attempted.status = 200;
             lease.first_byte(ms);
             lease.proven();
+            let attempted = attempted.clone();
+            let events = rules::began(self.tape.state(), &attempted, now);
+            self.record(now, events);
         }
+        self.journeys.word(call.request, Word::Served, now);
     }
 
     fn served(&mut self, call: &Call, now: Millis) {
-        self.over(call, now, |attempted| {
+        self.over(call, now, |attempted, input| {
             attempted.status = 200;
             attempted.verdict = Verdict::Success;
+            attempted.tokens.prompt = u32::try_from(input).unwrap_or(u32::MAX);
             Penalty::NONE
         });
     }
 
-    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> bool {
+    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> Option<Millis> {
         let classified = classify(told.status, Some("application/json"), &(told.body)());
-        let spread = Random::new(self.seed ^ call.id as u64).next() as u16;
-        self.over(call, now, |attempted| {
+        let mut random = Random::new(self.seed ^ call.id as u64);
+        let penalty = penalty(&classified, random.next());
+        self.over(call, now, |attempted, _| {
             attempted.status = told.status;
             attempted.verdict = classified.verdict;
             attempted.reason.clone_from(&classified.reason);
             attempted.violations.clone_from(&classified.violations);
             attempted.retry_delay_ms = classified.retry_delay_ms;
             attempted.consumer.clone_from(&classified.consumer);
-            Penalty { blame: classified.blame, hold: classified.hold, spread }
+            penalty
         });
-        let used = self.requests.entry(call.request).or_default();
-        let at_the_door =
-            matches!(classified.blame, Blame::Key | Blame::Method | Blame::Project | Blame::Model);
-        used.costly += usize::from(!at_the_door);
-        used.budget.allows(&classified, true)
+        let at_the_door = retry::at_the_door(classified.blame);
+        let word = if at_the_door { Word::Refused } else { Word::Gone };
+        self.journeys.word(call.request, word, now);
+        let (keys, time) = (self.keys.len(), self.journeys.since(now));
+        let journey = self.journeys.of(call.request, call.model);
+        journey.costly += usize::from(!at_the_door);
+        if at_the_door {
+            journey.refused.extend(journey.tried.last());
+        }
+        let left_to_try = journey.tried.len() < keys;
+        match journey.budget.again(&classified, true, DEADLINE, random.next()) {
+            Again::No => None,
+            Again::Now => Some(0),
+            Again::After(wait) => {
+                let may = left_to_try && self.journeys.allowance.take(time);
+                may.then(|| Millis::try_from(wait.as_millis()).unwrap_or(0).max(1))
+            }
+        }
     }
 
     fn left(&mut self, call: &Call, now: Millis) {
-        self.over(call, now, |_| Penalty::NONE);
+        self.over(call, now, |_, _| Penalty::NONE);
+    }
+
+    fn woken(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.journeys.woken)
+    }
+
+    fn has_prober(&self) -> bool {
+        true
+    }
+
+    fn look(&mut self, now: Millis) -> Vec<Check> {
+        let number = |key: KeyId| self.keys.iter().position(|known| *known == key);
+        let keys = &self.tape.state().keys;
+        let mut checks = Vec::new();
+        for (key, project, model) in self.roster.due_probes(now - LEFT_TO_TRAFFIC, CHECKS * 4) {
+            let place = self.models.iter().position(|known| *known == model);
+            let wanted = place.and_then(|place| self.asked.get(&place)).is_some_and(|at| now - at <= WANTED);
+            if !wanted || checks.len() == CHECKS || !may_be_probed(keys, &project, &model, now) {
+                continue;
+            }
+            if let (Some(lease), Some(number)) = (self.roster.claim(key, &model, now), number(key)) {
+                self.claimed.insert((key, model), lease);
+                checks.push(Check { key: number, model: place });
+            }
+        }
+        let failed = failed_keys(keys, now, RECHECK, jitter(RECHECK)).into_iter();
+        checks.extend(failed.filter_map(|due| Some(Check { key: number(due.key)?, model: None })));
+        checks.truncate(CHECKS);
+        checks
+    }
+
+    fn checked(&mut self, check: &Check, told: Option<&Told<'_>>, now: Millis) {
+        let Some(key) = self.keys.get(check.key).copied() else { return };
+        let classified = match told {
+            Some(told) => classify(told.status, Some("application/json"), &(told.body)()),
+            None => Verdict::Success.into(),
+        };
+        let model = check.model.map_or("", |model| self.model(model)).to_owned();
+        let project = self.tape.state().keys.get(key).map(|key| key.project.clone()).unwrap_or_default();
+        let penalty = penalty(&classified, Random::new(self.seed ^ now.unsigned_abs()).next());
+        let lease = self.claimed.remove(&(key, model.clone()));
+        let event = KeyChecked {
+            key,
+            project,
+            method: if model.is_empty() { "models.list" } else { METHOD }.to_owned(),
+            model,
+            started: now,
+            latency_ms: 0,
+            status: told.map_or(200, |told| told.status),
+            verdict: classified.verdict,
+            reason: classified.reason,
+            violations: classified.violations,
+            retry_delay_ms: classified.retry_delay_ms,
+            consumer: classified.consumer,
+            actor: Actor::System,
+        };
+        let events = rules::checked(self.tape.state(), event, penalty, MAX_FAILURES, now);
+        self.record(now, events);
+        drop(lease);
     }
 
     fn ended(&mut self, request: usize, end: End, now: Millis) {
-        let attempts = self.requests.remove(&request).map_or(0, |used| used.all);
+        let attempts = self.journeys.end(request, now);
         let (outcome, status) = match end {
             End::Served => (Outcome::Complete, 200),
             End::Failed => (Outcome::Complete, 503),
@@ -303,7 +456,7 @@ impl Policy for Ours {
         let keys = &self.tape.state().keys;
         let Some(key) = self.keys.get(key).and_then(|key| keys.get(*key)) else { return "no key".to_owned() };
         match keys.closed(key, self.model(model), METHOD, now) {
-            None => "no gate: tried, on trial, or out of tries".to_owned(),
+            None => format!("no gate: {}", self.why_not),
             Some(Closed::Disabled) => "disabled".to_owned(),
             Some(Closed::Key(gate)) => format!("gate of the key: {:?}", gate.cause),
             Some(Closed::Project(gate)) => format!("gate of the project: {:?}", gate.cause),

@@ -30,6 +30,8 @@ pub(super) struct Asked<'a> {
     /// Keys that this request has tried.
     pub(super) tried: &'a [usize],
     pub(super) now: Millis,
+    /// Until when it may wait.
+    pub(super) ends: Millis,
 }
 
 /// The answer.
@@ -39,6 +41,8 @@ pub(super) enum Choice {
     Send(usize),
     /// Nobody; ask again at that time, or sooner, when `progress` is set and anything comes to something.
     Wait { until: Millis, progress: bool },
+    /// Others are before it: it asks again when the policy wakes it, and at that time at the latest.
+    Stand { until: Millis },
     /// Nobody.
     Refuse,
 }
@@ -56,6 +60,14 @@ pub(super) struct Call {
     pub(super) attempt: u8,
 }
 
+/// A call that the policy makes by itself, to see whether something is good again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Check {
+    pub(super) key: usize,
+    /// The model to ask; none: a list of models.
+    pub(super) model: Option<usize>,
+}
+
 /// A refusal, as it arrives.
 pub(super) struct Told<'a> {
     pub(super) status: u16,
@@ -68,8 +80,8 @@ pub(super) struct Told<'a> {
 
 impl Told<'_> {
     /// The bound on tries that every policy has.
-    fn allows_another(&self) -> bool {
-        self.tries.0 < MOST_TRIES && self.tries.1 < MOST_COSTLY
+    fn allows_another(&self) -> Option<Millis> {
+        (self.tries.0 < MOST_TRIES && self.tries.1 < MOST_COSTLY).then_some(0)
     }
 }
 
@@ -98,8 +110,26 @@ pub(super) trait Policy {
     /// A good answer ended.
     fn served(&mut self, _call: &Call, _now: Millis) {}
 
-    /// A refusal arrived; whether the request may try again.
-    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> bool;
+    /// A refusal arrived; after how long the request may try again, if at all.
+    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> Option<Millis>;
+
+    /// Waiting requests that may ask now.
+    fn woken(&mut self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// Whether it checks keys by itself.
+    fn has_prober(&self) -> bool {
+        false
+    }
+
+    /// Time to look whether something is to be checked.
+    fn look(&mut self, _now: Millis) -> Vec<Check> {
+        Vec::new()
+    }
+
+    /// What a check came to; none: it was served.
+    fn checked(&mut self, _check: &Check, _told: Option<&Told<'_>>, _now: Millis) {}
 
     /// The client left while a call was under way.
     fn left(&mut self, _call: &Call, _now: Millis) {}
@@ -161,7 +191,7 @@ impl Policy for RoundRobin {
         self.next(|_| true).map_or(Choice::Refuse, Choice::Send)
     }
 
-    fn failed(&mut self, _call: &Call, told: &Told<'_>, _now: Millis) -> bool {
+    fn failed(&mut self, _call: &Call, told: &Told<'_>, _now: Millis) -> Option<Millis> {
         told.allows_another()
     }
 }
@@ -196,7 +226,7 @@ impl Policy for FixedCooldown {
         turn.next(rested).map_or_else(|| earliest(self.turn.keys, &self.until), Choice::Send)
     }
 
-    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> bool {
+    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> Option<Millis> {
         self.until.insert(call.key, now + FIXED);
         told.allows_another()
     }
@@ -225,7 +255,7 @@ impl Policy for RequestMemory {
         self.random.pick(&fresh).map_or(Choice::Refuse, Choice::Send)
     }
 
-    fn failed(&mut self, _call: &Call, told: &Told<'_>, _now: Millis) -> bool {
+    fn failed(&mut self, _call: &Call, told: &Told<'_>, _now: Millis) -> Option<Millis> {
         told.allows_another()
     }
 }
@@ -261,7 +291,7 @@ impl Policy for KeyCooldown {
         )
     }
 
-    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> bool {
+    fn failed(&mut self, call: &Call, told: &Told<'_>, now: Millis) -> Option<Millis> {
         let rest = match told.status {
             429 => told.delay.unwrap_or(REST),
             400..=403 => BAD_REST,
@@ -305,7 +335,7 @@ impl Policy for Oracle {
         }
     }
 
-    fn failed(&mut self, _call: &Call, told: &Told<'_>, _now: Millis) -> bool {
+    fn failed(&mut self, _call: &Call, told: &Told<'_>, _now: Millis) -> Option<Millis> {
         told.allows_another()
     }
 

@@ -17,7 +17,7 @@ use super::{
     laws::Broken,
     measure::Score,
     plan::Plan,
-    policy::{Asked, Call, Choice, End, Policy, Told},
+    policy::{Asked, Call, Check, Choice, End, Policy, Told},
     random::Random,
     watch::Watch,
 };
@@ -25,6 +25,11 @@ use crate::simulated::{Fate, Refused, World};
 
 /// How long a request waits for a key, at most: QUEUE_TIMEOUT.
 const WAITS: Millis = 5_000;
+
+/// How often a prober looks; the server's does every second.
+const LOOK: Millis = 10_000;
+/// Input tokens of a prober's call.
+const PROBE_TOKENS: u64 = 5;
 
 /// What happens next. At the same time, in the order in which it was foreseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +44,8 @@ enum Next {
     Begin(usize),
     Done(usize),
     Leave(usize),
+    /// The policy's prober looks around.
+    Look,
 }
 
 #[derive(Default)]
@@ -109,6 +116,9 @@ pub(super) fn run(plan: &Plan, policy: &mut dyn Policy) -> Result<Score, Failed>
     for (at, next) in changes.chain(arrivals) {
         run.foresee(at, next);
     }
+    if run.policy.has_prober() {
+        run.foresee(plan.start, Next::Look);
+    }
     let mut step = 0;
     let failed = |step, broken| Failed { seed: plan.seed, step, broken };
     let mut now = plan.start;
@@ -116,6 +126,7 @@ pub(super) fn run(plan: &Plan, policy: &mut dyn Policy) -> Result<Score, Failed>
         (now, step) = (at, step + 1);
         run.hand.store(at, Ordering::Relaxed);
         run.step(at, next);
+        run.wake(at);
         run.policy.check().map_err(|broken| failed(step, broken))?;
     }
     run.policy.finish(now).map_err(|broken| failed(step, broken))?;
@@ -163,7 +174,67 @@ impl Run<'_> {
             }
             Next::Done(call) => self.done(call, now),
             Next::Leave(request) => self.leave(request, now),
+            Next::Look => {
+                for check in self.policy.look(now) {
+                    self.check(&check, now);
+                }
+                if now + LOOK < self.plan.end {
+                    self.foresee(now + LOOK, Next::Look);
+                }
+            }
         }
+    }
+
+    /// Lets those ask whom the policy wakes.
+    fn wake(&mut self, now: Millis) {
+        for request in self.policy.woken() {
+            if let Some(known) = self.requests.get_mut(request).filter(|known| known.waiting) {
+                known.waits += 1;
+                self.foresee_ask(request, now);
+            }
+        }
+    }
+
+    /// A call of the policy's own. It takes no time, and is counted like any other.
+    fn check(&mut self, check: &Check, now: Millis) {
+        let Some(key) = self.plan.keys.get(check.key) else { return };
+        let number = self.calls.len() as u64 ^ now.unsigned_abs();
+        let model = check.model.and_then(|model| self.plan.models.get(model));
+        let fate = match model {
+            Some(model) => match self.google.call(&key.secret, model, PROBE_TOKENS, number) {
+                Fate::Served => Ok(()),
+                Fate::Refused(refused) => Err(refused),
+            },
+            None => self.google.list(&key.secret),
+        };
+        self.score.calls += 1;
+        let (id, attempt) = (usize::MAX, 0);
+        let model = check.model.unwrap_or_default();
+        let call = Call { id, request: id, client: 0, key: check.key, model, sent: now, attempt };
+        match fate {
+            Ok(()) => {
+                if check.model.is_some() {
+                    self.watch.served(check.key, model);
+                }
+                self.policy.checked(check, None, now);
+            }
+            Err(refused) => {
+                if refused.is_fault {
+                    self.score.storm_errors += 1;
+                } else {
+                    self.score.wasted += 1;
+                    let cause = self.watch.wasted(&self.google, &call, &refused, now);
+                    *self.score.waste.entry(cause).or_default() += 1;
+                    self.watch.told(&call, &refused, now);
+                }
+                let google = &self.google;
+                let body = || google.body_of(&refused);
+                let told =
+                    Told { status: refused.status, delay: refused.delay_ms, body: &body, tries: (0, 0) };
+                self.policy.checked(check, Some(&told), now);
+            }
+        }
+        self.progress(now);
     }
 
     fn ask_again(&mut self, request: usize, now: Millis) {
@@ -199,7 +270,8 @@ impl Run<'_> {
         if known.ended {
             return;
         }
-        let asked = Asked { request, model: plan.model, tokens: plan.tokens, tried: &known.tried, now };
+        let ends = known.until.unwrap_or(now + WAITS);
+        let asked = Asked { request, model: plan.model, tokens: plan.tokens, tried: &known.tried, now, ends };
         match self.policy.choose(&asked, &self.google) {
             Choice::Send(key) => {
                 known.tried.push(key);
@@ -229,6 +301,16 @@ impl Run<'_> {
                 if progress {
                     self.listening.insert(request);
                 }
+                known.waits_since = now;
+                self.foresee_ask(request, until.min(last));
+            }
+            Choice::Stand { until } => {
+                let last = *known.until.get_or_insert(ends);
+                if now >= last {
+                    return self.refuse(request, now);
+                }
+                known.waiting = true;
+                known.waits += 1;
                 known.waits_since = now;
                 self.foresee_ask(request, until.min(last));
             }
@@ -310,6 +392,19 @@ impl Run<'_> {
         }
     }
 
+    /// A request tries again, at once or later.
+    fn again(&mut self, request: usize, after: Millis, now: Millis) {
+        if after == 0 {
+            return self.seek(request, now);
+        }
+        if let Some(known) = self.requests.get_mut(request).filter(|known| !known.ended) {
+            known.waiting = true;
+            known.waits += 1;
+            known.waits_since = now;
+            self.foresee_ask(request, now + after);
+        }
+    }
+
     /// A call's answer is complete.
     fn done(&mut self, id: usize, now: Millis) {
         let Some(sent) = self.calls.get_mut(id).filter(|sent| !sent.gone) else { return };
@@ -329,8 +424,8 @@ impl Run<'_> {
                 let google = &self.google;
                 let body = || google.body_of(&refused);
                 let told = Told { status: refused.status, delay: refused.delay_ms, body: &body, tries };
-                if self.policy.failed(&call, &told, now) {
-                    self.seek(call.request, now);
+                if let Some(after) = self.policy.failed(&call, &told, now) {
+                    self.again(call.request, after, now);
                 } else if refused.is_fault {
                     self.end(call.request, End::Failed, now);
                 } else {

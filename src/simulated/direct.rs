@@ -12,6 +12,8 @@ use super::world::World;
 
 const METHOD: &str = "google.ai.generativelanguage.v1beta.GenerativeService.GenerateContent";
 
+const LIST: &str = "google.ai.generativelanguage.v1beta.ModelService.ListModels";
+
 /// What became of a call.
 #[derive(Debug, Clone)]
 pub enum Fate {
@@ -55,6 +57,11 @@ impl World {
             Ok(()) => Fate::Served,
             Err(refused) => Fate::Refused(refused),
         }
+    }
+
+    /// Judges a list of models, which spends no quota: a good key of a good project may have it.
+    pub fn list(&mut self, secret: &str) -> Result<(), Refused> {
+        self.admit(secret, LIST, None).map(drop).map_err(|refusal| Refused::new(refusal, false))
     }
 
     fn judge(&mut self, secret: &str, model: &str, tokens: u64, n: u64) -> Result<(), Refused> {

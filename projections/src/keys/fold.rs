@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{Gate, Key, Keys, PRIORITY, WEIGHT, own_project};
 use crate::{
+    budget::tokens_in,
     event::{
-        Attempted, Event, GateClosed, KeyAdded, KeyChecked, Recorded, Scope, Verdict, Violation, Window,
+        Attempted, Event, GateClosed, GateOpened, KeyAdded, KeyChecked, Opened, Recorded, Scope, Verdict,
+        Violation, Window,
     },
     id::{KeyId, Millis, Seq},
 };
@@ -26,7 +28,10 @@ impl Keys {
             Event::KeyReset(event) => self.reset(event.key),
             Event::KeyRemoved(event) => self.remove(event.key),
             Event::GateClosed(event) => self.close(event, recorded.at, recorded.seq),
-            Event::GateOpened(event) => self.open(&event.scope),
+            Event::GateOpened(event) => {
+                self.day_was_back(event, recorded.at);
+                self.open(&event.scope);
+            }
             Event::ProjectLearned(event) => self.learn_project(event.key, &event.consumer),
             Event::QuotaDayBegan(event) => (self.day.began, self.day.ends) = (event.began, event.ends),
             Event::QuotaTurnLearned(event) => self.day.shift_ms = event.shift_ms,
@@ -135,6 +140,26 @@ impl Keys {
         }
     }
 
+    /// A probe found a day's quota back before the day turned: nobody knows how much there is of it.
+    fn day_was_back(&mut self, event: &GateOpened, at: Millis) {
+        let GateOpened { scope: Scope::Model { project, model, window: Window::Day }, why: Opened::Probed } =
+            event
+        else {
+            return;
+        };
+        if !self.gate(&event.scope).is_some_and(|gate| gate.is_closed(at)) {
+            return;
+        }
+        self.day.early = self.day.early.saturating_add(1);
+        let Some(project) = self.projects.get_mut(project) else { return };
+        if let Some(budget) = project.budgets.get_mut(model) {
+            budget.day = None;
+            if budget.is_empty() {
+                project.budgets.remove(model);
+            }
+        }
+    }
+
     fn open(&mut self, scope: &Scope) {
         match scope {
             Scope::Key(key) => self.with(*key, |key| {
@@ -173,20 +198,16 @@ impl Keys {
         let Some(project) = self.projects.get_mut(&key.project) else { return };
         let day_gate = project.models.get(finding.model).and_then(|windows| windows.get(&Window::Day));
         if finding.probe && day_gate.is_some_and(|gate| gate.is_closed(at)) {
-            let counter = match finding.verdict {
-                Verdict::Success => Some(&mut self.day.early),
-                Verdict::QuotaDay => Some(&mut self.day.late),
-                _ => None,
-            };
-            if let Some(counter) = counter {
-                *counter = counter.saturating_add(1);
-            }
+            let late = u32::from(finding.verdict == Verdict::QuotaDay);
+            self.day.late = self.day.late.saturating_add(late);
         }
-        let turns = finding.retry_delay_ms.map(|delay| at.saturating_add(delay));
+        // With a spent day the delay is the day's, and tells nothing of when the minute turns.
+        let daily = finding.violations.iter().any(|violation| violation.window == Some(Window::Day));
+        let turns = finding.retry_delay_ms.filter(|_| !daily).map(|delay| at.saturating_add(delay));
         for violation in finding.violations.iter().filter(|violation| violation.limit.is_some()) {
             bound(&mut project.budgets, finding.model, |_| None);
             let budget = project.budgets.entry(finding.model.to_owned()).or_default();
-            budget.exceeded(violation, at, turns, day);
+            budget.exceeded(violation, finding.tokens_sent, at, turns, day);
             if budget.is_empty() {
                 project.budgets.remove(finding.model);
             }
@@ -247,6 +268,8 @@ struct Finding<'a> {
     violations: &'a [Violation],
     retry_delay_ms: Option<Millis>,
     prompt_tokens: u32,
+    /// As estimated from what was sent.
+    tokens_sent: u64,
     probe: bool,
 }
 
@@ -261,6 +284,7 @@ impl<'a> From<&'a Attempted> for Finding<'a> {
             violations: &event.violations,
             retry_delay_ms: event.retry_delay_ms,
             prompt_tokens: event.tokens.prompt,
+            tokens_sent: tokens_in(event.bytes_sent),
             probe: event.probe,
         }
     }
@@ -277,6 +301,7 @@ impl<'a> From<&'a KeyChecked> for Finding<'a> {
             violations: &event.violations,
             retry_delay_ms: event.retry_delay_ms,
             prompt_tokens: 0,
+            tokens_sent: 0,
             probe: !event.model.is_empty(),
         }
     }

@@ -6,9 +6,10 @@
 
 use projections::{
     Event, KeyId, Millis, RequestId, State,
+    budget::tokens_in,
     event::{
         Attempted, GateClosed, GateOpened, KeyChecked, Opened, ProjectLearned, QuotaDayBegan,
-        QuotaTurnLearned, Scope, Verdict, Window,
+        QuotaTurnLearned, Scope, Verdict, Violation, Window,
     },
     keys::{Gate, Keys},
 };
@@ -24,17 +25,25 @@ const HOUR: Millis = 60 * MINUTE;
 
 /// Jitter on a told delay, at most: enough to spread clients, too little to waste quota.
 const JITTER: Millis = 500;
-/// First and longest wait for a probe after "exhausted" without a word of what or for how long.
-const BACKOFF: (Millis, Millis) = (2 * SECOND, 30 * SECOND);
+/// The first probe, and the longest wait for one, after "exhausted" without a word of what or for how long: it may have been a moment's crowd.
+const CROWD: (Millis, Millis) = (SECOND, 8 * SECOND);
+/// So many probes in a row may come sooner than a minute after each other.
+const MOMENTS: u32 = 9;
+/// Once some minutes in a row were in vain it is a day, or worse: probes come no more often than this.
+const SELDOM: Millis = HOUR;
 /// First and longest rest of a key after a run of soft failures.
 const REST: (Millis, Millis) = (5 * SECOND, 5 * MINUTE);
 /// First and longest wait for a probe of a model that fails for everybody.
 const STORM: (Millis, Millis) = (SECOND, 30 * SECOND);
 /// Google's own failures in a row, over all keys, that open a model's circuit.
 const CIRCUIT: u32 = 10;
-/// The first probe of a spent day comes this early at most, and at least: the delay that Google reports with it is
-/// short and disputed (gemini-wire §3.2).
-const DAY_PROBE: (Millis, Millis) = (MINUTE, 4 * MINUTE);
+/// The first probe of a spent day comes when the delay is over that Google reports, which is short and disputed
+/// (gemini-wire §3.2), and this late at most: to find out once whether it is true costs one call.
+const DAY_PROBE: Millis = 4 * MINUTE;
+/// The same where none was told: the delays on record are shorter.
+const UNTOLD_DAY_PROBE: Millis = 40 * SECOND;
+/// The same where days are known to be back after such delays.
+const EARLY_DAY_PROBE: Millis = 5 * SECOND;
 /// The first probe of a spent day, where such probes were in vain before.
 const LATE_DAY_PROBE: Millis = HOUR;
 /// Probes of spent days in vain, without one that was not, that make the pool believe that days are days.
@@ -45,6 +54,10 @@ const GROWTH: Millis = 4;
 const TURN_SEEN: Millis = 2 * HOUR;
 /// Half-open gates open by themselves so long after their probe, where nobody came to make it.
 const UNPROBED: Millis = MINUTE;
+/// The same where a refusal named no end.
+const UNPROBED_QUOTA: Millis = HOUR;
+/// A call is large if so many of it are a minute's tokens.
+const LARGE: u64 = 1_000;
 /// 401s in a row after which a credential counts as bad (new keys flap).
 const UNAUTHENTICATED_IN_A_ROW: u32 = 3;
 
@@ -73,22 +86,21 @@ pub fn attempted(
     max_failures: u32,
     now: Millis,
 ) -> Vec<Event> {
-    let finding = Finding {
-        key: attempt.key,
-        project: attempt.project.clone(),
-        model: &attempt.model,
-        method: &attempt.method,
-        started: attempt.started,
-        verdict: attempt.verdict,
-        retry_delay: attempt.retry_delay_ms,
-        consumer: attempt.consumer.as_deref(),
-        probe: attempt.probe,
-        check: false,
-        request: Some(attempt.request),
-        penalty,
-    };
+    let finding = Finding::of(&attempt, penalty);
     let follows = finding.follows(&state.keys, max_failures, now);
     with_fact(&state.keys, attempt.into(), follows, now)
+}
+
+/// What follows when an answer begins: Google took the call, and a gate that it went through as a probe is open
+/// before the answer, which may take minutes, is over.
+#[must_use]
+pub fn began(state: &State, attempt: &Attempted, now: Millis) -> Vec<Event> {
+    let mut events = Vec::new();
+    if attempt.probe {
+        let served = Finding { verdict: Verdict::Success, ..Finding::of(attempt, Penalty::NONE) };
+        served.opens(&state.keys, now, &mut events);
+    }
+    events
 }
 
 /// What follows from a check.
@@ -109,6 +121,8 @@ pub fn checked(
         verdict: check.verdict,
         retry_delay: check.retry_delay_ms,
         consumer: check.consumer.as_deref(),
+        violations: &check.violations,
+        tokens_sent: 0,
         probe: !check.model.is_empty(),
         check: true,
         request: None,
@@ -139,6 +153,9 @@ struct Finding<'a> {
     verdict: Verdict,
     retry_delay: Option<Millis>,
     consumer: Option<&'a str>,
+    violations: &'a [Violation],
+    /// As estimated from what was sent.
+    tokens_sent: u64,
     probe: bool,
     /// Made by the pool itself, to see whether something is good again.
     check: bool,
@@ -164,7 +181,26 @@ impl Times {
     }
 }
 
-impl Finding<'_> {
+impl<'a> Finding<'a> {
+    fn of(attempt: &'a Attempted, penalty: Penalty) -> Self {
+        Self {
+            key: attempt.key,
+            project: attempt.project.clone(),
+            model: &attempt.model,
+            method: &attempt.method,
+            started: attempt.started,
+            verdict: attempt.verdict,
+            retry_delay: attempt.retry_delay_ms,
+            consumer: attempt.consumer.as_deref(),
+            violations: &attempt.violations,
+            tokens_sent: tokens_in(attempt.bytes_sent),
+            probe: attempt.probe,
+            check: false,
+            request: Some(attempt.request),
+            penalty,
+        }
+    }
+
     fn follows(mut self, keys: &Keys, max_failures: u32, now: Millis) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(known) = keys.get(self.key) {
@@ -207,18 +243,22 @@ impl Finding<'_> {
         open(Scope::Upstream { model: self.model.to_owned() }, why);
         let windows = keys.project(&self.project).and_then(|project| project.models.get(self.model));
         let Some(windows) = windows.filter(|_| self.probe) else { return };
-        for &window in windows.keys() {
+        // What closed after the probe went out is news, and not what it went through.
+        let went_through = |gate: &&Gate| gate.is_closed(now) && gate.since <= self.started;
+        for (&window, _) in windows.iter().filter(|(_, gate)| went_through(gate)) {
             let (project, model) = (self.project.clone(), self.model.to_owned());
             open(Scope::Model { project, model, window }, Opened::Probed);
         }
-        let day = windows.get(&Window::Day).filter(|gate| gate.is_closed(now));
+        let day = windows.get(&Window::Day).filter(went_through);
         events.extend(day.and_then(|gate| self.turn(gate, keys, now)).map(Event::from));
     }
 
     /// A day's quota that came back between two probes, and neither at the turn nor after the delay that
     /// Google reports: it turns at another time than thought.
     fn turn(&self, gate: &Gate, keys: &Keys, now: Millis) -> Option<QuotaTurnLearned> {
-        let known_to_be_spent = gate.streak > 1 && now.saturating_sub(gate.since) <= TURN_SEEN;
+        // A quota that is back more than once before the day turns has no such day.
+        let is_first = keys.day().early == 0;
+        let known_to_be_spent = is_first && gate.streak > 1 && now.saturating_sub(gate.since) <= TURN_SEEN;
         let shift_ms = now.saturating_sub(quota_day(now, 0).0);
         (known_to_be_spent && shift_ms != keys.day().shift_ms).then(|| QuotaTurnLearned {
             shift_ms,
@@ -244,6 +284,9 @@ impl Finding<'_> {
     /// The gate that a failure closes.
     fn closes(&self, keys: &Keys, max_failures: u32, now: Millis) -> Option<GateClosed> {
         let scope = self.scope()?;
+        if self.is_too_large(keys) {
+            return None;
+        }
         let standing = keys.gate(&scope);
         let hold = self.penalty.hold;
         // What began before the gate closed says nothing new, and is no further failure in a row;
@@ -258,6 +301,10 @@ impl Finding<'_> {
         let times = match hold {
             Hold::None => return None,
             Hold::UntilChecked => Times { until: None, probe: None },
+            Hold::For { .. } if self.names_a_minute_only() => {
+                let probe = self.minute_turns(keys, now).saturating_add(spread);
+                Times::half_open(probe, probe.saturating_add(UNPROBED))
+            }
             Hold::For { ms } => Times::until(now.saturating_add(ms.max(0)).saturating_add(spread)),
             Hold::HalfOpen { ms } => {
                 let probe = now.saturating_add(ms.saturating_mul(growth(streak))).saturating_add(spread);
@@ -265,8 +312,8 @@ impl Finding<'_> {
             }
             Hold::DayTurns => self.until_the_day_turns(keys, streak, now),
             Hold::Backoff => {
-                let probe = now.saturating_add(doubling(BACKOFF, streak)).saturating_add(spread);
-                Times::half_open(probe, probe.saturating_add(UNPROBED))
+                let probe = self.unnamed(keys, streak, now).saturating_add(spread);
+                Times::half_open(probe, probe.saturating_add(UNPROBED_QUOTA))
             }
             Hold::Streak => self.rest(keys, standing, max_failures, now)?,
         };
@@ -288,17 +335,52 @@ impl Finding<'_> {
     fn until_the_day_turns(&self, keys: &Keys, streak: u32, now: Millis) -> Times {
         let day = keys.day();
         let turns = quota_day(now, day.shift_ms).1;
-        let told = self.retry_delay.unwrap_or(0);
-        let first = if day.early > day.late && self.retry_delay.is_some() {
-            told
+        let wait = if day.is_short() {
+            // A delay that was told is true; where none was, it is as short as others'.
+            self.retry_delay.unwrap_or_else(|| doubling((EARLY_DAY_PROBE, DAY_PROBE), streak))
         } else if day.late >= LATE_ENOUGH && day.early == 0 {
-            LATE_DAY_PROBE
+            LATE_DAY_PROBE.saturating_mul(growth(streak))
         } else {
-            told.clamp(DAY_PROBE.0, DAY_PROBE.1)
+            self.retry_delay.unwrap_or(UNTOLD_DAY_PROBE).min(DAY_PROBE).saturating_mul(growth(streak))
         };
         let spread = Millis::from(self.penalty.spread) % JITTER;
-        let probe = now.saturating_add(first.saturating_mul(growth(streak))).saturating_add(spread);
+        let probe = now.saturating_add(wait).saturating_add(spread);
         Times::half_open(probe, turns)
+    }
+
+    /// A call that did not fit into a minute's tokens says little of smaller ones, and who is too large is passed over
+    /// by the learned budget from now on. A call that is small found the minute spent.
+    fn is_too_large(&self, keys: &Keys) -> bool {
+        let limit = self.violations.iter().find(|violation| violation.window == Some(Window::Tokens));
+        let limit = limit.and_then(|violation| violation.limit).unwrap_or(0);
+        let gate = self.scope().is_some_and(|scope| keys.gate(&scope).is_some());
+        self.verdict == Verdict::QuotaTokens
+            && !gate
+            && self.tokens_sent.saturating_mul(LARGE) >= limit.max(1)
+    }
+
+    /// A quota of a minute, and not a word of when it turns.
+    fn names_a_minute_only(&self) -> bool {
+        self.retry_delay.is_none() && matches!(self.verdict, Verdict::QuotaMinute | Verdict::QuotaTokens)
+    }
+
+    /// When the running minute is over, as Google counts minutes for this project and model, if it ever told; else
+    /// as clocks do. A guess, to be probed: where windows slide instead, it is a minute late at most.
+    fn minute_turns(&self, keys: &Keys, now: Millis) -> Millis {
+        let budget = keys.project(&self.project).and_then(|project| project.budgets.get(self.model));
+        budget.copied().unwrap_or_default().minute_of(now).saturating_add(MINUTE)
+    }
+
+    /// Exhausted, and nobody knows what: a moment's crowd, a minute or a day. So it is probed after ever longer
+    /// moments and when the minute turns; once that was in vain often enough, when the next minute turns, two
+    /// later, four, up to an hour, and when the day turns.
+    fn unnamed(&self, keys: &Keys, streak: u32, now: Millis) -> Millis {
+        let turns = self.minute_turns(keys, now);
+        let probe = match streak.checked_sub(MOMENTS) {
+            None => turns.min(now.saturating_add(doubling(CROWD, streak))),
+            Some(minutes) => turns.saturating_add(doubling((MINUTE, SELDOM), minutes) - MINUTE),
+        };
+        probe.min(quota_day(now, keys.day().shift_ms).1)
     }
 
     /// Whether a run of soft failures closes the key, and for how long.

@@ -20,17 +20,17 @@ use std::{
 use projections::Millis;
 
 /// A request under way for so long was not refused.
-pub(super) const SETTLED: Duration = Duration::from_millis(500);
+pub(crate) const SETTLED: Duration = Duration::from_millis(500);
 /// A line that has come to this pace is none any more: whatever opened bears what comes.
 const FREE: usize = 64;
 
 /// A request's place in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket(u64);
+pub(crate) struct Ticket(u64);
 
 /// Whether a request may ask for a key now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// It may.
     Ask,
     /// Others are before it.
@@ -41,7 +41,7 @@ pub(super) enum Turn {
 
 /// What became of a request that was let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Word {
+pub(crate) enum Word {
     /// Google serves it.
     Served,
     /// Google refused it at the door: what had opened is closed again.
@@ -52,7 +52,7 @@ pub(in crate::proxy) enum Word {
 
 /// As many wait as may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
 #[derive(Debug)]
 struct Line<W> {
@@ -95,7 +95,7 @@ impl<W> Line<W> {
 
 /// See the module. `K` is the thing asked for, `W` wakes a request.
 #[derive(Debug)]
-pub(super) struct Lines<K, W> {
+pub(crate) struct Lines<K, W> {
     lines: HashMap<K, Line<W>>,
     waiting: usize,
     most: usize,
@@ -103,28 +103,28 @@ pub(super) struct Lines<K, W> {
 }
 
 impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { lines: HashMap::new(), waiting: 0, most, next: 0 }
     }
 
     /// How many lines there are: none is the usual case.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
     /// How many wait, in all lines together.
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// A place behind everybody who has one.
-    pub(super) fn ticket(&mut self) -> Ticket {
+    pub(crate) fn ticket(&mut self) -> Ticket {
         self.next += 1;
         Ticket(self.next)
     }
 
     /// Whether a request may ask now.
-    pub(super) fn turn(&mut self, key: &K, ticket: Ticket, now: Duration) -> Turn {
+    pub(crate) fn turn(&mut self, key: &K, ticket: Ticket, now: Duration) -> Turn {
         let Some(line) = self.lines.get_mut(key) else { return Turn::Ask };
         line.settle(now);
         let turn = line.turn(ticket);
@@ -133,12 +133,12 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     }
 
     /// When something opens, as the head of the line was last told.
-    pub(super) fn opens(&self, key: &K) -> Option<Millis> {
+    pub(crate) fn opens(&self, key: &K) -> Option<Millis> {
         self.lines.get(key)?.opens
     }
 
     /// Whether the line waits for something that is closed, or was a moment ago.
-    pub(super) fn is_paced(&self, key: &K) -> bool {
+    pub(crate) fn is_paced(&self, key: &K) -> bool {
         self.lines.get(key).is_some_and(|line| line.pace < usize::MAX)
     }
 
@@ -146,7 +146,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn join(&mut self, key: &K, ticket: Ticket, waker: &W) -> Result<bool, Full> {
+    pub(crate) fn join(&mut self, key: &K, ticket: Ticket, waker: &W) -> Result<bool, Full> {
         if self.lines.get(key).is_some_and(|line| line.waiting.contains_key(&ticket)) {
             return Ok(false);
         }
@@ -160,14 +160,14 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     }
 
     /// The head was told that nobody can be chosen until something opens.
-    pub(super) fn closed(&mut self, key: &K, opens: Option<Millis>) {
+    pub(crate) fn closed(&mut self, key: &K, opens: Option<Millis>) {
         if let Some(line) = self.lines.get_mut(key) {
             (line.pace, line.opens) = (1, opens);
         }
     }
 
     /// A request got its key. True: a word is wanted of what becomes of it.
-    pub(super) fn let_go(&mut self, key: &K, ticket: Ticket, now: Duration) -> bool {
+    pub(crate) fn let_go(&mut self, key: &K, ticket: Ticket, now: Duration) -> bool {
         let Some(line) = self.lines.get_mut(key) else { return false };
         line.opens = None;
         let paced = line.pace < usize::MAX;
@@ -179,7 +179,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     }
 
     /// What became of one that was let go.
-    pub(super) fn word(&mut self, key: &K, ticket: Ticket, word: Word) {
+    pub(crate) fn word(&mut self, key: &K, ticket: Ticket, word: Word) {
         let Some(line) = self.lines.get_mut(key) else { return };
         let was_out = line.out.remove(&ticket).is_some();
         match word {
@@ -192,7 +192,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     }
 
     /// A request waits no more.
-    pub(super) fn leave(&mut self, key: &K, ticket: Ticket) {
+    pub(crate) fn leave(&mut self, key: &K, ticket: Ticket) {
         let Some(line) = self.lines.get_mut(key) else { return };
         if line.waiting.remove(&ticket).is_some() {
             self.waiting -= 1;
@@ -207,7 +207,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     }
 
     /// Who is to be woken after a change: the head, if it may ask now.
-    pub(super) fn awake(&mut self, key: &K, now: Duration) -> Option<W> {
+    pub(crate) fn awake(&mut self, key: &K, now: Duration) -> Option<W> {
         let line = self.lines.get_mut(key)?;
         line.settle(now);
         let (first, waker) = line.waiting.first_key_value()?;

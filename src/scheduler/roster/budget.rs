@@ -10,7 +10,7 @@
 
 use projections::{
     Millis,
-    budget::{Budget, Limit, MINUTE_MS},
+    budget::{Budget, Limit, MINUTE_MS, at_least},
     keys::QuotaDay,
 };
 
@@ -114,14 +114,26 @@ impl Meters {
             let used = meter.used.saturating_add(self.reserved.of(minute));
             opens = opens.max(meter.opens(used, now, ends));
         }
+        // Where days are back before they turn, nothing but a refusal tells that one is spent.
+        let days_are_days = !day.is_short();
         if let Some(meter) = &mut self.day
-            && let Some((day, ends)) = day_at(day, now)
+            && let Some((day, ends)) = day_at(day, now).filter(|_| days_are_days)
         {
             meter.turn(day);
             opens = opens.max(meter.opens(meter.used, now, ends));
         }
         debug_assert!(opens != NEVER, "a window that never turns");
         opens
+    }
+
+    /// When a request of so many tokens fits; 0: now. One that no empty minute has room for is Google's to judge.
+    pub(super) fn fits(&self, tokens: u32, now: Millis) -> Millis {
+        let Some(meter) = &self.tokens else { return 0 };
+        let minute = self.minute_of(now);
+        let used = if minute > meter.window { 0 } else { meter.used };
+        let used = used.saturating_add(self.reserved.of(minute));
+        let fits = used == 0 || used.saturating_add(at_least(tokens.into())) <= meter.value;
+        if fits { 0 } else { minute.saturating_add(MINUTE_MS) }
     }
 
     /// A request goes out; what it holds of the tokens until it ends.

@@ -7,7 +7,7 @@ use std::{
 
 use projections::{
     Event, KeyId, Millis, Recorded, Seq,
-    event::{Attempted, Class, Scope},
+    event::{Attempted, Class, Scope, Verdict},
     keys::{Key, Keys, Project},
 };
 
@@ -156,10 +156,10 @@ impl Roster {
         }
     }
 
-    /// A request that Google did not take uses up no quota. (One that broke, or that its client left, in the
-    /// middle of a good answer was taken.)
+    /// A request that Google did not take uses up no quota. (One that broke, failed by Google's own fault, or
+    /// was left by its client may have been taken: gemini-wire §3.2.)
     fn give_back(&mut self, event: &Attempted) {
-        if event.verdict.is_success() || (200..300).contains(&event.status) {
+        if !(400..500).contains(&event.status) && event.verdict != Verdict::ConnectFailed {
             return;
         }
         let Some(slot) = self.slots.index(event.key).and_then(|slot| self.slots.get(slot)) else { return };
@@ -262,7 +262,9 @@ impl Roster {
 
     fn refresh_lane(&mut self, keys: &Keys, id: usize) {
         let Some(lane) = self.lanes.all.get(id) else { return };
-        let (model, rows) = (lane.model.clone(), lane.cells.keys().copied().collect::<Vec<_>>());
+        let (model, mut rows) = (lane.model.clone(), lane.cells.keys().copied().collect::<Vec<_>>());
+        // In an order that is always the same: the same log makes the same choices.
+        rows.sort_unstable();
         rows.into_iter().for_each(|row| self.refresh_cell(keys, row, &model));
     }
 

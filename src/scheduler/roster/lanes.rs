@@ -24,8 +24,9 @@ use crate::scheduler::{
     ready::NEVER,
 };
 
-/// A probe that ends without a verdict, because its client left, is not followed by the next at once.
-const PACE_MS: Millis = 10_000;
+/// A probe that ends without a verdict, because its client left, is not followed by the next at once. Short enough
+/// that a request may wait for what comes of it.
+const PACE_MS: Millis = 3_000;
 /// Lanes, before those without anything closed are dropped.
 pub(super) const LANES_KEPT: usize = 256;
 
@@ -158,6 +159,8 @@ pub(super) struct Lane {
     pub(super) limited: bool,
     /// The model at Google, for everybody.
     pub(super) circuit: HalfOpen,
+    /// Of the last probe that went through a cell's gate.
+    trying: Pass,
     probes: BinaryHeap<Reverse<(Millis, u32)>>,
 }
 
@@ -268,8 +271,14 @@ impl Lane {
     pub(super) fn claim(&mut self, row: u32, now: Millis) -> Option<Claim> {
         let cell = self.cells.get_mut(&row)?;
         let claim = cell.gate.claim(now);
+        self.trying = cell.gate.pass.clone();
         self.queue(row);
         claim
+    }
+
+    /// Whether a probe is on the way, which may open a gate at any moment.
+    pub(super) fn is_trying(&self) -> bool {
+        self.trying.is_taken()
     }
 
     fn is_over(&self, now: Millis) -> bool {

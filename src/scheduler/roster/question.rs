@@ -1,6 +1,6 @@
 //! A question, and who of the ready answers it best.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashMap};
 
 use projections::{
     KeyId, Millis,
@@ -8,7 +8,7 @@ use projections::{
 };
 
 use super::{
-    lanes::Lane,
+    lanes::{Cell as ProjectCell, Lane},
     slots::{Slot, Slots},
 };
 use crate::scheduler::{
@@ -23,6 +23,7 @@ const DRAWS: u32 = 8;
 const LOOKS: usize = 16;
 
 /// A question, and what the roster knows of it at one time.
+#[derive(Clone)]
 pub(super) struct Question<'a> {
     pub(super) ask: &'a Ask<'a>,
     pub(super) now: Millis,
@@ -33,6 +34,10 @@ pub(super) struct Question<'a> {
     pub(super) by_method: bool,
     /// Whether a key was left alone because it is on trial with another request.
     pub(super) on_trial: Cell<bool>,
+    /// The projects that are special for the model, where their room for tokens is asked for.
+    pub(super) cells: Option<&'a HashMap<u32, ProjectCell>>,
+    /// When the first key that was left alone for want of room has room again; [`NEVER`]: none was.
+    pub(super) roomy: Cell<Millis>,
 }
 
 /// Numbers from a number: SplitMix64, which is small, quick, and good enough to spread load.
@@ -47,7 +52,16 @@ fn draw(random: &mut u64, below: u64) -> u64 {
 
 impl<'a> Question<'a> {
     pub(super) fn new(ask: &'a Ask<'a>, now: Millis, slots: &'a Slots, set: &'a Ready) -> Self {
-        Self { ask, now, slots, set, by_method: false, on_trial: Cell::new(false) }
+        Self {
+            ask,
+            now,
+            slots,
+            set,
+            by_method: false,
+            on_trial: Cell::new(false),
+            cells: None,
+            roomy: Cell::new(NEVER),
+        }
     }
 
     pub(super) fn passed_over(&self) -> PassedOver {
@@ -95,6 +109,13 @@ impl<'a> Question<'a> {
     fn usable(&self, index: u32) -> Option<&'a Slot> {
         let slot = self.slots.get(index)?;
         if self.ask.tried.contains(&slot.key) {
+            return None;
+        }
+        let cell = self.cells.and_then(|cells| cells.get(&slot.row));
+        let roomy = cell.and_then(|cell| cell.budget.as_ref());
+        let roomy = roomy.map_or(0, |meters| meters.fits(self.ask.tokens, self.now));
+        if self.now < roomy {
+            self.roomy.set(self.roomy.get().min(roomy));
             return None;
         }
         let waits = !self.ask.crowd && slot.load.is_on_trial() && slot.load.in_flight() > 0;
@@ -293,7 +314,7 @@ impl<'a> Question<'a> {
     /// See [`super::super::Nobody::opens`]; the circuit apart.
     pub(super) fn opens(&self, mut lane: Option<&mut Lane>) -> Option<Millis> {
         let opens = match self.some_of_one() {
-            None if self.set.count() > 0 => self.now,
+            None if self.set.count() > 0 && self.roomy.get() == NEVER => self.now,
             None => {
                 let probe = match &mut lane {
                     Some(lane) if self.by_method => {
@@ -306,7 +327,7 @@ impl<'a> Question<'a> {
                     Some(lane) => lane.first().map(|(next, _)| next),
                     None => None,
                 };
-                self.set.opening().min(probe.unwrap_or(NEVER))
+                self.set.opening().min(probe.unwrap_or(NEVER)).min(self.roomy.get())
             }
             Some((row, only)) => {
                 let next = lane.and_then(|lane| lane.cells.get(&row)).map_or(NEVER, |cell| cell.next);

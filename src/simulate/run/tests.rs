@@ -68,8 +68,8 @@ impl Policy for Late {
         }
     }
 
-    fn failed(&mut self, _call: &Call, _told: &Told<'_>, _now: Millis) -> bool {
-        false
+    fn failed(&mut self, _call: &Call, _told: &Told<'_>, _now: Millis) -> Option<Millis> {
+        None
     }
 
     fn knows_all(&self) -> bool {

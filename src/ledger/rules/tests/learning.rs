@@ -41,7 +41,7 @@ impl Given {
 #[test]
 fn a_spent_day_is_probed_soon_and_then_ever_later_and_opens_when_it_turns() {
     let turns = quota_day(NOW, 0).1;
-    for (told, first) in [(8_000, MINUTE), (100_000, 100_000), (12 * HOUR, 4 * MINUTE)] {
+    for (told, first) in [(8_000, 8_000), (100_000, 100_000), (12 * HOUR, 4 * MINUTE)] {
         let mut given = Given::keys(1);
         let (mut now, mut wait) = (NOW, first);
         for probe in [false, true] {
@@ -79,6 +79,80 @@ fn a_probe_that_comes_through_teaches_that_the_told_delay_is_true() {
     assert_eq!(given.gate(&day_scope()), None);
     let gate = given.when(at + 5, spent(at + 1, false, 30_000), day()).unwrap();
     assert_eq!(gate.probe, Some(at + 5 + 30_000), "to the millisecond");
+}
+
+#[test]
+fn a_probe_opens_what_it_went_through_when_its_answer_begins_and_counts_once() {
+    let mut given = Given::keys(1);
+    given.when(NOW, spent(NOW, false, 30_000), day());
+    let at = NOW + MINUTE;
+    let opened = Event::from(GateOpened { scope: day_scope(), why: Opened::Probed });
+    assert_eq!(began(&given.0, &served(at, false), at + 5), [], "it went through no gate");
+    let events = began(&given.0, &served(at, true), at + 5);
+    assert_eq!(events, [opened]);
+    given.then(at + 5, events);
+    assert_eq!(given.succeeds(at + 9, served(at, true)), [], "the end of the answer has no more to say");
+    assert_eq!(given.0.keys.day().early, 1);
+    // What closes while the answer runs is not what the probe went through.
+    given.when(at + 10, spent(at + 6, false, 30_000), day());
+    assert_eq!(given.succeeds(at + 20, served(at, true)), []);
+    assert!(given.gate(&day_scope()).is_some());
+}
+
+#[test]
+fn where_days_are_back_early_and_no_delay_is_told_probes_come_soon() {
+    let mut given = Given::keys(1);
+    let untold = |now, probe| Attempted { retry_delay_ms: None, ..spent(now, probe, 0) };
+    let gate = given.when(NOW, untold(NOW, false), day()).unwrap();
+    let mut now = NOW + 40_000;
+    assert_eq!(gate.probe, Some(now), "delays on record are shorter");
+    given.succeeds(now, served(now, true));
+    for (probe, wait) in [(false, 5_000), (true, 10_000), (true, 20_000)] {
+        let gate = given.when(now + 1, untold(now + 1, probe), day()).unwrap();
+        assert_eq!(gate.probe, Some(now + 1 + wait));
+        now += 1 + wait;
+    }
+}
+
+#[test]
+fn a_day_that_was_back_early_has_no_limit_that_anybody_knows() {
+    let mut given = Given::keys(1);
+    let violation = Violation { limit: Some(20), window: Some(Window::Day), ..Violation::default() };
+    given.when(NOW, Attempted { violations: vec![violation], ..spent(NOW, false, 8_000) }, day());
+    let known = |given: &Given| given.0.keys.project("alpha").unwrap().budgets.contains_key("flash");
+    assert!(known(&given));
+    let at = NOW + 8_000;
+    let events = began(&given.0, &served(at, true), at + 5);
+    given.then(at + 5, events);
+    assert!(!known(&given));
+}
+
+#[test]
+fn a_minute_without_a_delay_is_probed_when_it_turns() {
+    let mut given = Given::keys(1);
+    let hold = penalty(Blame::Model, Hold::For { ms: MINUTE });
+    let at = NOW + 17_000;
+    let gate = given.when(at, tried(1, at, Verdict::QuotaMinute), hold).unwrap();
+    assert_eq!((gate.probe, gate.until), (Some(NOW + MINUTE), Some(NOW + 2 * MINUTE)));
+    let told = Attempted { retry_delay_ms: Some(5_000), ..tried(1, at + 1, Verdict::QuotaMinute) };
+    let mut other = Given::keys(1);
+    let gate = other.when(at + 1, told, penalty(Blame::Model, Hold::For { ms: 5_000 })).unwrap();
+    assert_eq!((gate.probe, gate.until), (None, Some(at + 5_001)));
+}
+
+#[test]
+fn what_nobody_named_is_probed_when_the_day_turns() {
+    let mut given = Given::keys(1);
+    let turns = quota_day(NOW, 0).1;
+    let mut now = turns - 40 * MINUTE;
+    for _ in 0..16 {
+        let try_ = Attempted { probe: true, ..tried(1, now, Verdict::QuotaUnknown) };
+        now = given.when(now, try_, penalty(Blame::Model, Hold::Backoff)).unwrap().probe.unwrap();
+        if now == turns {
+            return;
+        }
+    }
+    panic!("midnight was missed: {now}");
 }
 
 #[test]
@@ -242,10 +316,10 @@ fn a_check_of_a_model_is_a_probe() {
     given.when(NOW, spent(NOW, false, 8_000), day());
     let fails = check("flash", Verdict::QuotaDay, NOW + MINUTE);
     let events = checked(&given.0, fails, day(), MAX_FAILURES, NOW + MINUTE);
-    assert!(matches!(&events[1], Event::GateClosed(gate) if gate.probe == Some(NOW + 5 * MINUTE)));
+    assert!(matches!(&events[1], Event::GateClosed(gate) if gate.probe == Some(NOW + MINUTE + 160_000)));
     given.then(NOW + MINUTE, events);
     assert_eq!(given.0.keys.day().late, 1);
-    let at = NOW + 5 * MINUTE;
+    let at = NOW + MINUTE + 160_000;
     let events = checked(&given.0, check("flash", Verdict::Success, at), Penalty::NONE, MAX_FAILURES, at);
     assert!(events.contains(&GateOpened { scope: day_scope(), why: Opened::Probed }.into()));
 }
@@ -264,8 +338,16 @@ fn a_limit_that_google_names_is_kept_with_its_use() {
     let budget = |given: &Given| given.0.keys.project("alpha").unwrap().budgets["flash"];
     let known = budget(&given);
     assert_eq!((known.day.unwrap().left(0), known.tokens.unwrap().left(known.minute_of(NOW))), (0, 0));
-    let next_minute = known.minute_of(NOW + 20_000);
-    assert_eq!(next_minute, NOW + 20_000, "the minute turns when Google said");
+    let next_minute = NOW + MINUTE;
+    assert_eq!(known.minute_of(NOW + 20_000), NOW, "the delay is the day's, and not the minute's");
+    let on_its_way = Attempted {
+        violations: vec![limit(Window::Tokens, 50)],
+        retry_delay_ms: Some(20_000),
+        ..tried(1, NOW + 40_120, Verdict::QuotaTokens)
+    };
+    let mut other = Given::keys(1);
+    other.when(NOW + 40_120, on_its_way, penalty(Blame::Model, Hold::For { ms: 20_000 }));
+    assert_eq!(budget(&other).phase, NOW + MINUTE, "the whole minute, but for the answer's way");
     assert_eq!(known.tokens.unwrap().left(next_minute), 50);
 
     let turned = quota_day(NOW, 0).1;

@@ -55,13 +55,17 @@ fn a_success_and_what_holds_nothing_close_nothing() {
 fn a_told_delay_is_kept_with_less_than_half_a_second_more() {
     for (spread, more) in [(0, 0), (499, 499), (500, 0), (u16::MAX, 35)] {
         let hold = Penalty { spread, ..penalty(Blame::Model, Hold::For { ms: 7_000 }) };
-        let gate = Given::keys(1).when(NOW, tried(1, NOW, Verdict::QuotaMinute), hold);
+        let told = Attempted { retry_delay_ms: Some(7_000), ..tried(1, NOW, Verdict::QuotaMinute) };
+        let gate = Given::keys(1).when(NOW, told, hold);
         assert_eq!(waits(gate, NOW), 7_000 + more);
     }
     let negative = penalty(Blame::Model, Hold::For { ms: -5 });
-    assert_eq!(waits(Given::keys(1).when(NOW, tried(1, NOW, Verdict::QuotaMinute), negative), NOW), 0);
+    let told = Attempted { retry_delay_ms: Some(-5), ..tried(1, NOW, Verdict::QuotaMinute) };
+    assert_eq!(waits(Given::keys(1).when(NOW, told, negative), NOW), 0);
     let endless = penalty(Blame::Model, Hold::For { ms: i64::MAX });
-    let gate = Given::keys(1).when(NOW, tried(1, NOW, Verdict::QuotaMinute), endless).unwrap();
+    let gate = Given::keys(1)
+        .when(NOW, Attempted { retry_delay_ms: Some(1), ..tried(1, NOW, Verdict::QuotaMinute) }, endless)
+        .unwrap();
     assert_eq!(gate.until, Some(Millis::MAX));
 }
 
@@ -78,11 +82,12 @@ fn probes_of_what_nobody_named_come_later_each_time_and_a_success_begins_anew() 
     let backoff = penalty(Blame::Model, Hold::Backoff);
     let mut now = NOW;
     let scope = |window| Scope::Model { project: "alpha".to_owned(), model: "flash".to_owned(), window };
-    for seconds in [2, 4, 8, 16, 30, 30, 30] {
+    // It is 40 s past the minute. Moments, the turn of the minute, and then the turns of ever later minutes.
+    for seconds in [1, 2, 4, 8, 5, 8, 8, 8, 8, 28, 120, 240, 480, 960, 1_920, 3_600, 3_600] {
         let try_ = Attempted { probe: now > NOW, ..tried(1, now, Verdict::QuotaUnknown) };
         let gate = given.when(now, try_, backoff).unwrap();
         assert_eq!(gate.probe, Some(now + seconds * 1_000));
-        assert_eq!(gate.until, Some(now + seconds * 1_000 + 60_000), "where nobody probes");
+        assert_eq!(gate.until, Some(now + seconds * 1_000 + 3_600_000), "where nobody probes");
         now += seconds * 1_000;
     }
     let served = Attempted { probe: true, ..tried(1, now, Verdict::Success) };
@@ -92,7 +97,7 @@ fn probes_of_what_nobody_named_come_later_each_time_and_a_success_begins_anew() 
     given.then(now, events);
     let spread = Penalty { spread: 123, ..backoff };
     let gate = given.when(now, tried(1, now, Verdict::QuotaUnknown), spread).unwrap();
-    assert_eq!(gate.probe, Some(now + 2_123));
+    assert_eq!(gate.probe, Some(now + 1_123));
 }
 
 #[test]
@@ -195,6 +200,8 @@ fn other_failures_are_not_401s() {
 fn a_try_from_before_the_gate_closed_says_nothing_new() {
     let mut given = Given::keys(1);
     let hold = |ms| penalty(Blame::Model, Hold::For { ms });
+    let tried =
+        |key, started, verdict| Attempted { retry_delay_ms: Some(1_000), ..tried(key, started, verdict) };
     let first = given.when(NOW, tried(1, NOW - 10, Verdict::QuotaMinute), hold(1_000));
     assert_eq!(waits(first, NOW), 1_000);
     for started in [NOW - 10, NOW] {

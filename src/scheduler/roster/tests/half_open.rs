@@ -3,7 +3,7 @@
 use super::*;
 use crate::scheduler::Scheduler;
 
-const PACE: Millis = 10_000;
+const PACE: Millis = 3_000;
 
 fn trying(scope: Scope, until: Option<Millis>, probe: Millis) -> Event {
     let (cause, probe) = (Verdict::QuotaDay, Some(probe));
@@ -71,6 +71,32 @@ fn the_ready_come_first() {
     let tried = [KeyId(3)];
     let probe = world.choose(&Ask { tried: &tried, ..model("pro") }, 0).unwrap();
     assert_eq!((probe.key, probe.probe), (KeyId(1), true));
+}
+
+#[test]
+fn a_first_try_takes_a_probe_that_is_due_before_the_ready_and_one_of_them_if_none_is() {
+    let mut world = closed_for_pro();
+    world.tell([added(3, None), served(3, "", "")]);
+    let first = Ask { may_probe: true, ..model("pro") };
+    assert_eq!(world.key(&first), Some(3), "none is due");
+    world.at = 6_000;
+    let (one, two) = (world.choose(&first, 0).unwrap(), world.choose(&first, 0).unwrap());
+    assert_eq!(((one.key, one.probe), (two.key, two.probe)), ((KeyId(1), true), (KeyId(2), true)));
+    let third = world.choose(&first, 0).unwrap();
+    assert_eq!((third.key, third.probe), (KeyId(3), false), "both are under way");
+}
+
+#[test]
+fn a_probe_on_its_way_is_worth_waiting_for() {
+    let mut world = World::of(Strategy::LeastLoaded, 1);
+    world.tell([trying(day_scope(1, "pro"), FOR_EVER, 5_000)]);
+    assert!(!world.choose(&model("pro"), 0).unwrap_err().on_trial);
+    world.at = 5_000;
+    let probe = world.choose(&model("pro"), 0).unwrap();
+    assert!(world.choose(&model("pro"), 0).unwrap_err().on_trial);
+    assert!(!world.choose(&Ask { crowd: true, ..model("pro") }, 0).unwrap_err().on_trial, "long enough");
+    drop(probe);
+    assert!(!world.choose(&model("pro"), 0).unwrap_err().on_trial);
 }
 
 #[test]

@@ -23,7 +23,7 @@ const MODELS: [&str; 3] = ["", "pro", "flash"];
 const METHODS: [&str; 3] = ["", "generate", "embed"];
 /// Two that keys share, and two that are a key's own.
 const PROJECTS: [&str; 4] = ["p", "q", "key-1", "key-2"];
-const PACE: Millis = 10_000;
+const PACE: Millis = 3_000;
 const KEYS: u32 = 5;
 
 /// Something that happens; times are counted from then.
@@ -87,11 +87,13 @@ struct Asked {
     method: &'static str,
     tried: Vec<KeyId>,
     from: From<'static>,
+    may_probe: bool,
 }
 
 impl Asked {
     fn ask(&self) -> Ask<'_> {
-        Ask { model: self.model, method: self.method, tried: &self.tried, from: self.from, ..Ask::default() }
+        let (tried, from, may_probe) = (&self.tried, self.from, self.may_probe);
+        Ask { model: self.model, method: self.method, tried, from, may_probe, ..Ask::default() }
     }
 }
 
@@ -135,8 +137,10 @@ fn asked() -> impl Strategy<Value = Asked> {
     let from = prop_oneof![3 => Just(From::All), 1 => Just(From::Keeper), 1 => only, 1 => project];
     (select(&MODELS[..]), select(&METHODS[..]), btree_set(key(), 0..3), from).prop_map(
         |(model, method, tried, from)| {
-            let tried = tried.into_iter().map(KeyId).collect();
-            Asked { model, method, tried, from }
+            let tried: Vec<KeyId> = tried.into_iter().map(KeyId).collect();
+            // A first try, as a rule.
+            let may_probe = tried.is_empty();
+            Asked { model, method, tried, from, may_probe }
         },
     )
 }
@@ -262,9 +266,12 @@ fn questions() -> impl Iterator<Item = Asked> {
         From::Project("key-1"),
     ];
     MODELS.into_iter().flat_map(move |model| {
-        METHODS
-            .into_iter()
-            .flat_map(move |method| from.map(|from| Asked { model, method, tried: Vec::new(), from }))
+        METHODS.into_iter().flat_map(move |method| {
+            from.map(|from| {
+                let tried = Vec::new();
+                Asked { model, method, tried, from, may_probe: false }
+            })
+        })
     })
 }
 

@@ -147,7 +147,7 @@ fn a_probe_goes_with_a_key_that_is_for_the_model() {
     world.at = 2_000;
     let held: Vec<Choice> = (0..2).map(|_| world.choose(&model("pro"), 0).unwrap()).collect();
     assert_eq!(held.iter().map(|choice| choice.key.0).collect::<BTreeSet<_>>(), BTreeSet::from([2, 3]));
-    assert_eq!(world.opens(&model("pro")), Some(12_000));
+    assert_eq!(world.opens(&model("pro")), Some(5_000));
 }
 
 /// More patterns than bits of a word, and more models than are kept.

@@ -220,12 +220,20 @@ impl Truth {
                     paces.ended(keys, &project, ask.model, now);
                 }
                 if probe && circuit.is_none() {
-                    assert!(self.candidates.is_empty(), "{key} is probed, and others are ready: {self:?}");
+                    let others = !self.candidates.is_empty() && !ask.may_probe;
+                    assert!(!others, "{key} is probed, and others are ready: {self:?}");
                     let known = self.probes.get(&key).map(|(name, busy)| (name.as_str(), *busy));
                     assert_eq!(known, Some((&*project, false)), "key {key} for {ask:?}: {self:?}");
                     return assert_eq!(why.eligible, 1);
                 }
                 assert_eq!(probe, circuit.is_some());
+                let mut free = self.probes.values().filter(|(_, busy)| !busy);
+                assert!(
+                    !ask.may_probe
+                        || probe
+                        || free.all(|(project, _)| paces.may_wait(project, ask.model, now)),
+                    "{key}, and not a probe that is due: {self:?}"
+                );
                 assert!(
                     circuit.is_none_or(|gate| gate.probe.is_some_and(|probe| probe <= now)),
                     "{circuit:?}"
@@ -248,7 +256,9 @@ impl Truth {
                 let waits = free.all(|(project, _)| paces.may_wait(project, ask.model, now));
                 assert!(waits, "no probe for {ask:?}: {self:?} {paces:?}");
                 if self.probes.values().all(|(_, busy)| !busy) {
-                    assert_eq!(nobody.on_trial, self.on_trial, "{ask:?}");
+                    // A probe on its way is worth waiting for as well.
+                    let or_a_probe = nobody.on_trial && ask.from == From::All;
+                    assert!(nobody.on_trial == self.on_trial || or_a_probe, "{ask:?}");
                 }
                 if paces.is_plain(ask.model, now) {
                     assert_eq!(nobody.opens, self.opens, "{ask:?}: {self:?}");
