@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::CONTENT_LENGTH;
+use projections::budget::tokens_in;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
@@ -28,6 +30,15 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// Its tokens, estimated; 0 where they cannot be.
+    pub(super) fn tokens(&self) -> u32 {
+        let holds = |chunk: &Bytes| MEDIA.iter().any(|name| memchr::memmem::find(chunk, name).is_some());
+        if self.payload.chunks().any(holds) {
+            return 0;
+        }
+        u32::try_from(tokens_in(self.payload.len() as u64)).unwrap_or(u32::MAX)
+    }
+
     /// What the body says of itself.
     pub(super) fn scan(&self) -> Scan {
         let mut scan = Scan::new();
@@ -40,6 +51,9 @@ impl Body {
         scan
     }
 }
+
+/// Members that hold a picture or a sound: of those, bytes tell nothing of tokens.
+const MEDIA: [&[u8]; 4] = [b"inlineData", b"inline_data", b"image_url", b"input_audio"];
 
 /// The memory for all bodies together.
 pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {

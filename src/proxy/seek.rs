@@ -49,10 +49,11 @@ impl Proxy {
         record: &mut RequestRecord,
     ) -> Result<(Answer, UpstreamKey), Unserved> {
         let mut journey = Journey::default();
+        let tokens = body.tokens();
         let mut budget = Budget::new(self.limits.max_attempts);
         let mut last: Option<Failure> = None;
         loop {
-            let chosen = self.choose(asked, &mut journey, body.payload.len()).await;
+            let chosen = self.choose(asked, &mut journey, tokens).await;
             record.waited = journey.waited;
             let (choice, release) = match chosen {
                 Ok(chosen) => chosen,

@@ -20,9 +20,6 @@ use crate::{
     vault,
 };
 
-/// Bytes of a request's body for a token of it, roughly: text has fewer of them, pictures many more.
-const BYTES_A_TOKEN: usize = 4;
-
 impl Proxy {
     /// Whether a failed call may be made again; returns when it is time to.
     pub(super) async fn may_repeat(
@@ -55,7 +52,7 @@ impl Proxy {
         &self,
         asked: &Asked,
         journey: &mut Journey,
-        bytes: usize,
+        tokens: u32,
     ) -> Result<(Choice, Option<Release<'_>>), NoTurn> {
         let from = match &asked.seat {
             _ if asked.only.is_some() => asked.only.map_or(From::All, From::Only),
@@ -63,7 +60,6 @@ impl Proxy {
             Seat::Keeper => From::Keeper,
             Seat::Home(project) | Seat::Owner { project, .. } => From::Project(project),
         };
-        let tokens = u32::try_from(bytes / BYTES_A_TOKEN).unwrap_or(u32::MAX);
         let ask = |tried: &[_], crowd| {
             let (model, method) = (asked.model.as_str(), asked.target.method.as_str());
             // If it fails, the next key serves.

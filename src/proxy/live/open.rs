@@ -55,7 +55,7 @@ impl Proxy {
         let mut budget = Budget::new(self.limits.max_attempts);
         let mut last: Option<Missed> = None;
         loop {
-            let chosen = self.choose(asked, &mut journey, setup.len()).await;
+            let chosen = self.choose(asked, &mut journey, 0).await;
             record.waited = journey.waited;
             let (choice, release) = match chosen {
                 Ok(chosen) => chosen,
