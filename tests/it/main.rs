@@ -21,6 +21,7 @@ mod proxying;
 mod scenario;
 mod secrecy;
 mod simulation;
+mod sticky;
 mod stopping;
 mod streams;
 mod support;
