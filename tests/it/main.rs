@@ -17,6 +17,7 @@ mod keys_command;
 mod keys_said;
 mod live;
 mod outbound;
+mod projects;
 mod proxying;
 mod scenario;
 mod secrecy;

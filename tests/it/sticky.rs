@@ -102,7 +102,9 @@ async fn a_conversation_stays_with_its_project_and_moves_only_when_it_must() {
     }
 
     // The first project is back, and the cache is elsewhere.
-    google.edit(|world| drop(world.projects.get_mut(&old).unwrap().limits.remove(MODEL)));
+    google.edit(|world| {
+        world.projects.get_mut(&old).unwrap().limits.remove(MODEL);
+    });
     let operator = server.operator().await;
     let ids: Vec<Value> = operator.keys().await.iter().map(|key| key["id"].clone()).collect();
     let (status, answer) =
