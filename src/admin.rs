@@ -8,6 +8,7 @@
 mod events;
 mod keys;
 mod problem;
+mod projects;
 mod session;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ enum Tag {
     Session,
     /// Upstream keys.
     Keys,
+    /// Google projects and their quotas.
+    Projects,
     /// The log.
     Events,
 }
@@ -46,10 +49,15 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, events::EventsApi);
+type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
-    let apis = (session::SessionApi(pool.clone()), keys::KeysApi(pool.clone()), events::EventsApi(pool));
+    let apis = (
+        session::SessionApi(pool.clone()),
+        keys::KeysApi(pool.clone()),
+        projects::ProjectsApi(pool.clone()),
+        events::EventsApi(pool),
+    );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")
         .server("/api")

@@ -6,6 +6,7 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod projects;
 mod remote;
 mod said;
 mod simulate;
@@ -22,6 +23,7 @@ use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
     remote::Remote,

@@ -7,6 +7,7 @@
 
 pub mod body;
 pub mod classify;
+pub mod conversation;
 mod egress;
 pub mod headers;
 mod json;

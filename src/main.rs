@@ -56,6 +56,12 @@ enum Command {
     /// Upstream keys, of a running or a stopped pool
     #[command(subcommand)]
     Keys(commands::KeysCommand),
+    /// Google projects: what is left of their quotas, what is closed, and which may be one
+    Projects {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -115,6 +121,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
+        Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {

@@ -24,7 +24,10 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use parking_lot::Mutex;
 use poem::Response;
-use projections::{KeyId, RequestId, event::Outcome};
+use projections::{
+    KeyId, RequestId,
+    event::{Outcome, Strategy},
+};
 use tokio::{
     sync::{Notify, Semaphore},
     time::Instant,
@@ -86,6 +89,8 @@ struct Limits {
     max_body_bytes: usize,
     log_failure: LogFailure,
     public_url: Option<String>,
+    /// Whether conversations are told apart.
+    sticky: bool,
 }
 
 /// A client's request, read.
@@ -162,6 +167,7 @@ impl Proxy {
                 max_body_bytes: config.max_body_bytes,
                 log_failure: config.log_failure,
                 public_url: config.public_url.clone(),
+                sticky: config.strategy == Strategy::Sticky,
             },
         }
     }
@@ -282,6 +288,7 @@ impl Proxy {
             record.answered.model.clone_from(&asked.model);
             record.answered.streamed = asked.target.streamed;
         }
+        asked.sticky = if self.limits.sticky { body.conversation(&asked) } else { None };
         let references = affinity::references(&asked, &body);
         asked.keeps_nothing = references.keeps_nothing();
         asked.seat = match self.seat(&asked, &references) {

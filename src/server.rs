@@ -73,7 +73,15 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let pool = Pool::open(&config, Clock::system()).await?;
+        Self::open_by(config, Clock::system()).await
+    }
+
+    /// The same, by another clock.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open_by(config: Config, clock: Clock) -> Result<Self, Error> {
+        let pool = Pool::open(&config, clock).await?;
         pool.import_environment(&config).await?;
         Ok(Self { pool, config })
     }

@@ -8,11 +8,13 @@
 pub mod access;
 pub mod budget;
 pub mod event;
+pub mod headroom;
 pub mod id;
 pub mod keys;
 pub mod pattern;
 pub mod requests;
 pub mod resources;
+pub mod siblings;
 pub mod usage;
 
 mod state;

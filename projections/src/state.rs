@@ -9,6 +9,7 @@ use crate::{
     keys::Keys,
     requests::Requests,
     resources::Resources,
+    siblings::Siblings,
     usage::Usage,
 };
 
@@ -29,6 +30,9 @@ pub struct State {
     pub requests: Requests,
     /// What belongs to which project at Google.
     pub resources: Resources,
+    /// Projects that look like one.
+    #[serde(default)]
+    pub siblings: Siblings,
 }
 
 impl State {
@@ -39,6 +43,7 @@ impl State {
         self.usage.apply(recorded);
         self.requests.apply(recorded);
         self.resources.apply(recorded, &self.keys);
+        self.siblings.apply(recorded, &self.keys);
         self.seq = recorded.seq;
         self.at = recorded.at;
     }

@@ -105,7 +105,12 @@ pub const SETTINGS: &[Setting] = &[
         "Seconds, such as 5 or 0.5, that a request may wait for a key when all are out and the first is known to be \
          back by then; 0 to 600. 0: it is refused at once.",
     ),
-    setting("STRATEGY", "least-loaded", "How to choose among usable keys: least-loaded or round-robin."),
+    setting(
+        "STRATEGY",
+        "least-loaded",
+        "How to choose among usable keys: least-loaded, round-robin, or sticky (the turns of one conversation go to one \
+         project while it can serve, where Google's implicit cache knows its beginning; else as least-loaded).",
+    ),
     setting(
         "REQUEST_TIMEOUT",
         "600",

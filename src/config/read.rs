@@ -71,7 +71,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         key_recheck_interval: reader.seconds("KEY_RECHECK_INTERVAL", 1),
         max_attempts: reader.number("MAX_ATTEMPTS", 1, 10),
         queue_timeout: reader.parts_of_seconds("QUEUE_TIMEOUT", 600),
-        strategy: reader.get("STRATEGY", "least-loaded or round-robin", strategy).unwrap_or_default(),
+        strategy: reader.get("STRATEGY", "least-loaded, round-robin or sticky", strategy).unwrap_or_default(),
         request_timeout: reader.seconds("REQUEST_TIMEOUT", 1),
         stream_idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT", 1),
         max_body_bytes: reader.number("MAX_BODY_BYTES", 1_024, 1 << 32),
@@ -131,6 +131,7 @@ fn strategy(text: &str) -> Option<Strategy> {
     match text {
         "least-loaded" => Some(Strategy::LeastLoaded),
         "round-robin" => Some(Strategy::RoundRobin),
+        "sticky" => Some(Strategy::Sticky),
         _ => None,
     }
 }

@@ -40,6 +40,11 @@ pub(super) trait Visit: Debug {
     /// Given each value that was asked for; none where it is over its limit.
     fn value(&mut self, tag: Self::Tag, raw: Option<&[u8]>);
 
+    /// Given the first bytes, up to its limit, of each value that is longer.
+    fn long(&mut self, tag: Self::Tag, _: &[u8]) {
+        self.value(tag, None);
+    }
+
     /// Told of the end of each object that was looked into, the outermost included.
     fn closed(&mut self, _: Self::Level) {}
 }
@@ -326,7 +331,10 @@ impl<V: Visit> Walk<V> {
 
     fn end_value(&mut self) {
         if let Some((tag, limit)) = self.taking.take() {
-            self.visitor.value(tag, (self.taken.len() <= limit).then_some(self.taken.as_slice()));
+            match self.taken.get(..limit) {
+                Some(start) if self.taken.len() > limit => self.visitor.long(tag, start),
+                _ => self.visitor.value(tag, Some(&self.taken)),
+            }
             self.taken.clear();
         }
         self.at = if self.depth == 0 { At::Done } else { At::After };

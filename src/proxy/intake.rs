@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{Asked, rescue::Refusal};
-use crate::gemini::{Payload, body::Scan};
+use crate::gemini::{Payload, body::Scan, conversation::Conversation};
 
 /// Memory is counted in blocks of this many bytes.
 const BLOCK: usize = 1_024;
@@ -49,6 +49,18 @@ impl Body {
             scan.feed(chunk);
         }
         scan
+    }
+
+    /// The conversation that the request goes on with.
+    pub(super) fn conversation(&self, asked: &Asked) -> Option<u64> {
+        let mut conversation = Conversation::new(asked.target.shape);
+        for chunk in self.payload.chunks() {
+            if conversation.done() {
+                break;
+            }
+            conversation.feed(chunk);
+        }
+        conversation.id(asked.client, &asked.model)
     }
 }
 

@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use gemini_pool::simulated::SimulatedGoogle;
+use gemini_pool::{
+    config::{self, Config, Sources},
+    simulated::SimulatedGoogle,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -67,6 +70,12 @@ impl Setup {
         command.args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.settings.iter().filter(|(_, value)| !value.is_empty()));
         command
+    }
+
+    /// The settings, read as the program reads them.
+    pub(crate) fn config(&self) -> Config {
+        let sources = Sources { environment: self.settings.clone(), ..Sources::default() };
+        config::parse(&sources, &|path| std::fs::read_to_string(path)).unwrap()
     }
 
     /// Runs a command of the command line to its end.
@@ -235,11 +244,7 @@ impl Server {
 
     /// An administrator, logged in.
     pub(crate) async fn operator(&self) -> Operator {
-        let body = json!({"username": "admin", "password": PASSWORD});
-        let answer = http().post(format!("{}/api/login", self.origin)).json(&body).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        let token = answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
-        Operator { http: http(), origin: self.origin.clone(), token }
+        Operator::at(&self.origin).await
     }
 }
 
@@ -303,6 +308,15 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
+    /// Logs in.
+    pub(crate) async fn at(origin: &str) -> Self {
+        let body = json!({"username": "admin", "password": PASSWORD});
+        let answer = http().post(format!("{origin}/api/login")).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let token = answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
+        Self { http: http(), origin: origin.to_owned(), token }
+    }
+
     pub(crate) async fn call(&self, verb: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let (status, answer) = self.try_call(verb, path, body).await;
         assert_ne!(status, 0, "the server is gone");

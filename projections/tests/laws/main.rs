@@ -15,5 +15,8 @@ mod replay;
 #[cfg(test)]
 mod resources;
 #[cfg(test)]
+mod siblings;
+#[cfg(test)]
 mod traffic;
+#[cfg(test)]
 mod updates;
