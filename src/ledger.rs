@@ -147,6 +147,19 @@ impl Shared {
     }
 }
 
+impl Message {
+    /// Whether no key's next choice and no operator waits for it.
+    fn can_wait(&self) -> bool {
+        match self {
+            Self::Facts { first: Fact::Attempted(attempt, _), .. } => {
+                attempt.verdict.is_success() && !attempt.probe
+            }
+            Self::Facts { first, .. } => matches!(first, Fact::Answered(_)),
+            Self::Command(_) => false,
+        }
+    }
+}
+
 /// A handle on the ledger; cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {

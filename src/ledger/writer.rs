@@ -21,6 +21,9 @@ use crate::journal::{
 
 /// Events appended together at most.
 const BATCH: usize = 256;
+/// How long a batch waits for company: an answer's end comes so much later, which nobody notices beside the time
+/// that models take, and a busy pool wakes up less often.
+const LINGER: Duration = Duration::from_micros(500);
 /// What was handed to the operating system is on the disk this much later, and the time a sync takes.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
 
@@ -34,6 +37,14 @@ pub(super) struct Writer {
     /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
     pub(super) syncer: Syncer,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread is the ledger's own; others gather meanwhile, and wake nobody"
+)]
+fn gather() {
+    std::thread::sleep(LINGER);
 }
 
 /// Facts that go into the log together, and who waits for them.
@@ -60,7 +71,9 @@ impl Writer {
                 }
             };
             let Some(message) = message else { break };
-            // While this is written the next ones gather by themselves.
+            if message.can_wait() {
+                gather();
+            }
             let mut next = Some(message);
             while let Some(message) = next.take() {
                 match message {
