@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use projections::{KeyId, State, event::Actor};
+use projections::{KeyId, Millis, State, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -33,6 +33,8 @@ use crate::{
 
 pub use self::keys::{GivenKey, GivenResult, Wanted};
 
+/// A machine's clock that is so many milliseconds behind the log is worth a word.
+const CLOCK_BEHIND: Millis = 60_000;
 /// Where the command line finds a running server, in DATA_DIR.
 pub(crate) const ADDRESS_FILE: &str = "server.address";
 /// The name under which the made administrator's password is sealed, as a hash.
@@ -137,6 +139,14 @@ impl Pool {
         let ledger = tokio::task::spawn_blocking(opened)
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let last = ledger.state().at;
+        let behind = clock.go_on_from(last);
+        if behind > CLOCK_BEHIND {
+            tracing::warn!(
+                seconds = behind / 1_000,
+                "the machine's clock is behind the log: time goes on from the log's last event until it has caught up"
+            );
+        }
         if !fresh.is_empty() {
             ledger.commit(move |_| Ok(Decision { events: Vec::new(), secrets: fresh, answer: () })).await?;
         }

@@ -121,10 +121,10 @@ impl Scheduler {
         self.roster.lock().claim(key, model, now)
     }
 
-    /// What is due for a probe, the longest due first: a key, its project, and the model. `limit` at most.
+    /// What is due for a probe since a time or longer, the longest due first: a key, its project, and the model. `limit` at most.
     #[must_use]
-    pub fn due_probes(&self, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
-        self.roster.lock().due_probes(now, limit)
+    pub fn due_probes(&self, since: Millis, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
+        self.roster.lock().due_probes(since, now, limit)
     }
 
     /// Keys that could serve a request without a model now, and all keys.

@@ -49,10 +49,13 @@ impl Limit {
     }
 }
 
-/// Tokens in a request, estimated from its bytes: four to one, as in plain English.
+/// Bodies larger than this mostly hold pictures and sounds, of which bytes tell nothing.
+const TEXT_BYTES: u64 = 512 << 10;
+
+/// Tokens in a request, estimated from its bytes: four to one, as in plain English; 0 where they tell nothing.
 #[must_use]
 pub const fn tokens_in(bytes: u64) -> u64 {
-    bytes / 4
+    if bytes > TEXT_BYTES { 0 } else { bytes / 4 }
 }
 
 /// As many of the estimated tokens there are at least: bytes tell them roughly.

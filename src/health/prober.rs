@@ -157,7 +157,7 @@ impl Prober {
             let state = self.ledger.state();
             let failed = failed_keys(&state.keys, now, self.interval, jitter(self.interval));
             let wanted = wanted(&state, now);
-            let probes = self.scheduler.due_probes(now.saturating_sub(LEFT_TO_TRAFFIC), AT_ONCE * 4);
+            let probes = self.scheduler.due_probes(now.saturating_sub(LEFT_TO_TRAFFIC), now, AT_ONCE * 4);
             let probes = probes.into_iter().filter(|(_, project, model)| {
                 wanted.contains(model) && may_be_probed(&state.keys, project, model, now)
             });
@@ -169,7 +169,11 @@ impl Prober {
             let lease = self.scheduler.claim(due.key, &due.model, now)?;
             Some((due, Some(lease)))
         });
-        claimed.chain(failed.into_iter().map(|due| (due, None))).take(AT_ONCE).collect()
+        // Failed keys have a place of their own, or probes could keep them out for ever.
+        let known = failed.into_iter().filter(|due| self.vault.upstream_key(&due.fingerprint).is_some());
+        let mut failed = known.map(|due| (due, None));
+        let first = failed.next();
+        first.into_iter().chain(claimed).chain(failed).take(AT_ONCE).collect()
     }
 
     /// Makes the call and records what it came to; none: the key is gone.
@@ -279,7 +283,8 @@ pub(crate) fn jitter(interval: Millis) -> impl Fn(KeyId) -> Millis {
     move |key| Millis::from(key.0.wrapping_mul(2_654_435_761) >> 16) % (interval / 10).max(1)
 }
 
-/// Keys behind a gate that only a check opens, and not checked for long enough. Of a project whose gate it is, one.
+/// Keys behind a gate that only a check opens, and not checked for long enough, the longest first. Of a project whose
+/// gate it is, one.
 pub(crate) fn failed_keys(
     keys: &Keys,
     now: Millis,
@@ -288,16 +293,22 @@ pub(crate) fn failed_keys(
 ) -> Vec<Due> {
     let mut projects = BTreeSet::new();
     let waits = |gate: &projections::keys::Gate| gate.until.is_none();
-    let due = keys.iter().filter(|key| key.enabled).filter(|key| {
+    let due = keys.iter().filter(|key| key.enabled).filter_map(|key| {
         let own = key.gate.as_ref().filter(|gate| waits(gate));
-        let project = keys.project(&key.project).and_then(|project| project.gate.as_ref());
-        let project = project.filter(|gate| waits(gate));
-        let Some(since) = own.or(project).map(|gate| gate.since) else { return false };
-        let last = key.checked.unwrap_or(since).max(since);
+        let project = keys.project(&key.project);
+        let shared = project.and_then(|project| project.gate.as_ref()).filter(|gate| waits(gate));
+        let since = own.or(shared).map(|gate| gate.since)?;
+        // What one key of a project found out holds for all of them.
+        let of_all =
+            || project.into_iter().flat_map(|project| &project.keys).filter_map(|id| keys.get(*id)?.checked);
+        let checked = if own.is_some() { key.checked } else { of_all().max() };
+        let last = checked.unwrap_or(since).max(since);
         let late = now.saturating_sub(last) >= interval.saturating_add(jitter(key.id));
-        late && (own.is_some() || projects.insert(&key.project))
+        (late && (own.is_some() || projects.insert(&key.project))).then_some((last, key))
     });
-    due.take(AT_ONCE * 4).map(|key| Due::new(key, String::new())).collect()
+    let mut due: Vec<_> = due.collect();
+    due.sort_by_key(|(last, key)| (*last, key.id));
+    due.into_iter().take(AT_ONCE * 4).map(|(_, key)| Due::new(key, String::new())).collect()
 }
 
 /// Models that clients asked for lately.

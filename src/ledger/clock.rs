@@ -1,34 +1,55 @@
 //! Time: the one place that reads the wall clock, and the calendar of Google's quotas.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Instant, SystemTime},
+};
 
 use jiff::Timestamp;
 use projections::Millis;
 
-/// Tells the time; another one can be put in its place where time is driven.
+/// Tells the time; another one can be put in its place where time is driven. Shared by its clones.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
+pub struct Clock(Arc<Inner>);
+
+struct Inner {
+    tell: Box<dyn Fn() -> Millis + Send + Sync>,
+    /// A time that was, and when it was: from there on time goes forward, whatever the machine's clock does.
+    anchor: OnceLock<(Millis, Instant)>,
+}
 
 impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Arc::new(|| {
+        Self::driven(|| {
             #[expect(clippy::disallowed_methods, reason = "this is the place where time comes in")]
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             now.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX))
-        }))
+        })
     }
 
     /// A clock that a function drives.
     pub fn driven(tell: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self(Arc::new(Inner { tell: Box::new(tell), anchor: OnceLock::new() }))
+    }
+
+    /// Time goes on from `last` at the latest: a machine whose clock is set back, or was ahead when the log was
+    /// written, would else stand still until it has caught up, with every gate as it is. Says how far it is behind.
+    pub fn go_on_from(&self, last: Millis) -> Millis {
+        let now = (self.0.tell)();
+        let _ = self.0.anchor.set((now.max(last), Instant::now()));
+        last.saturating_sub(now).max(0)
     }
 
     /// Milliseconds since 1970-01-01 UTC.
     #[must_use]
     pub fn now(&self) -> Millis {
-        (self.0)()
+        let now = (self.0.tell)();
+        self.0.anchor.get().map_or(now, |(then, since)| {
+            let passed = Millis::try_from(since.elapsed().as_millis()).unwrap_or(Millis::MAX);
+            now.max(then.saturating_add(passed))
+        })
     }
 }
 

@@ -115,12 +115,13 @@ impl RequestRecord {
     }
 
     /// Records how it ended, and before it the last of its tries; returns when that is in the log.
-    pub(super) async fn finish(mut self, outcome: Outcome, last: Option<Ended>) {
+    pub(super) async fn finish(mut self, outcome: Outcome, mut last: Option<Ended>) {
         let Some((reservation, answered)) = self.end(outcome) else { return };
-        let recorded = match last {
-            Some(Ended(attempted)) => reservation.record_both_and_fold(attempted, Some(answered)),
-            None => reservation.record_both_and_fold(answered, None),
+        let (first, then) = match last.as_mut().and_then(|last| last.fact.take()) {
+            Some(attempted) => (attempted, Some(answered)),
+            None => (answered, None),
         };
+        let recorded = reservation.record_both_and_fold(first, then);
         if tokio::time::timeout(PATIENCE, recorded).await.is_err() {
             tracing::warn!("the log is slow: an answer goes out before its record is written");
         }
@@ -166,8 +167,20 @@ impl Drop for RequestRecord {
     }
 }
 
-/// A try that ended and is still to be recorded, with its request.
-pub(super) struct Ended(Fact);
+/// A try that ended and is still to be recorded, with its request. Until then it holds the key's place: whoever gets
+/// that must see what the try used up.
+pub(super) struct Ended {
+    fact: Option<Fact>,
+    _place: Option<Lease>,
+    progress: Arc<Notify>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self._place = None;
+        self.progress.notify_waiters();
+    }
+}
 
 /// The record of one upstream try, and the key's place while it runs.
 pub(super) struct AttemptRecord {
@@ -255,7 +268,8 @@ impl AttemptRecord {
     /// What an answer came to, once its stream is over; to be recorded with its request.
     pub(super) fn finish(mut self, verdict: Verdict) -> Option<Ended> {
         self.attempted.verdict = verdict;
-        self.end(Penalty::NONE).map(|(_, fact)| Ended(fact))
+        let (_, fact) = self.end(Penalty::NONE)?;
+        Some(Ended { fact: Some(fact), _place: self.lease.take(), progress: Arc::clone(&self.progress) })
     }
 
     /// Records what an answer came to, where its request goes on; returns when that is in the log.

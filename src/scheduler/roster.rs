@@ -194,13 +194,14 @@ impl Roster {
     }
 
     /// See [`super::Scheduler::due_probes`].
-    pub fn due_probes(&mut self, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
+    pub fn due_probes(&mut self, since: Millis, now: Millis, limit: usize) -> Vec<(KeyId, Arc<str>, String)> {
         self.now = self.now.max(now);
         let now = self.now;
         let mut due = Vec::new();
         for (lane, id) in self.lanes.all.iter().zip(0_usize..) {
             let cells = lane.cells.iter().filter(|_| !lane.circuit.is_closed(now));
-            let free = cells.filter(|(_, cell)| cell.is_due(now) && !cell.gate.is_taken());
+            let free =
+                cells.filter(|(_, cell)| cell.is_due(now) && cell.next <= since && !cell.gate.is_taken());
             due.extend(free.map(|(row, cell)| (cell.next, *row, id)));
         }
         due.sort_unstable();

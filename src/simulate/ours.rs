@@ -376,7 +376,7 @@ impl Policy for Ours {
         let number = |key: KeyId| self.keys.iter().position(|known| *known == key);
         let keys = &self.tape.state().keys;
         let mut checks = Vec::new();
-        for (key, project, model) in self.roster.due_probes(now - LEFT_TO_TRAFFIC, CHECKS * 4) {
+        for (key, project, model) in self.roster.due_probes(now - LEFT_TO_TRAFFIC, now, CHECKS * 4) {
             let place = self.models.iter().position(|known| *known == model);
             let wanted = place.and_then(|place| self.asked.get(&place)).is_some_and(|at| now - at <= WANTED);
             if !wanted || checks.len() == CHECKS || !may_be_probed(keys, &project, &model, now) {

@@ -189,7 +189,7 @@ impl Keys {
 
     /// A success forgives what has already reopened; failures of the soft kind count.
     fn found(&mut self, finding: &Finding<'_>, at: Millis) {
-        self.upstream_did(finding);
+        self.upstream_did(finding, at);
         let day = self.day.began;
         let Some(key) = self.keys.get_mut(&finding.key) else { return };
         if finding.verdict.is_soft_failure() {
@@ -237,7 +237,7 @@ impl Keys {
     }
 
     /// Failures of Google's own count for the model, whichever key met them; a success ends the run.
-    fn upstream_did(&mut self, finding: &Finding<'_>) {
+    fn upstream_did(&mut self, finding: &Finding<'_>, at: Millis) {
         if finding.model.is_empty() {
             return;
         }
@@ -251,6 +251,7 @@ impl Keys {
             && let Some(upstream) = self.upstreams.get_mut(finding.model)
         {
             upstream.failures = 0;
+            upstream.gate.take_if(|gate| !gate.is_closed(at));
             if upstream.gate.is_none() {
                 self.upstreams.remove(finding.model);
             }

@@ -49,9 +49,13 @@ impl Keys {
         if key.project == name {
             return;
         }
-        let old = key.project.clone();
+        let (old, consumer) = (key.project.clone(), key.consumer.clone());
         key.project.clone_from(&name);
         drop(self.leave(id, &old));
+        // Google's name for the project stands for the operator's from now on.
+        if declared && let Some(consumer) = consumer {
+            self.consumers.insert(consumer, name.clone());
+        }
         self.projects.entry(name).or_default().keys.insert(id);
     }
 }

@@ -209,7 +209,8 @@ impl<'a> Finding<'a> {
                 self.project.clone_from(&known.project);
             }
             if let Some(consumer) = self.consumer
-                && known.consumer.as_deref() != Some(consumer)
+                && (known.consumer.as_deref() != Some(consumer)
+                    || keys.project_by(self.key, consumer).is_some_and(|project| project != known.project))
             {
                 keys.project_by(self.key, consumer).unwrap_or(consumer).clone_into(&mut self.project);
                 events.push(ProjectLearned { key: self.key, consumer: consumer.to_owned() }.into());
@@ -320,7 +321,7 @@ impl<'a> Finding<'a> {
         let closed_longer = standing.is_some_and(|gate| {
             let stays = gate.until.is_none_or(|until| times.until.is_some_and(|new| new <= until));
             // A probe that failed says when the next one is due, whatever the gate said before.
-            gate.is_closed(now) && stays && !self.probe
+            gate.is_closed(now) && stays && !(self.probe && matches!(scope, Scope::Model { .. }))
         });
         (!closed_longer).then(|| self.close(scope, times))
     }
@@ -344,7 +345,9 @@ impl<'a> Finding<'a> {
             self.retry_delay.unwrap_or(UNTOLD_DAY_PROBE).min(DAY_PROBE).saturating_mul(growth(streak))
         };
         let spread = Millis::from(self.penalty.spread) % JITTER;
-        let probe = now.saturating_add(wait).saturating_add(spread);
+        // What was learned of the turn may be wrong: Google's own word for it is tried in any case.
+        let midnight = quota_day(now, 0).1;
+        let probe = now.saturating_add(wait).min(midnight).saturating_add(spread);
         Times::half_open(probe, turns)
     }
 
@@ -352,7 +355,7 @@ impl<'a> Finding<'a> {
     /// by the learned budget from now on. A call that is small found the minute spent.
     fn is_too_large(&self, keys: &Keys) -> bool {
         let limit = self.violations.iter().find(|violation| violation.window == Some(Window::Tokens));
-        let limit = limit.and_then(|violation| violation.limit).unwrap_or(0);
+        let Some(limit) = limit.and_then(|violation| violation.limit) else { return false };
         let gate = self.scope().is_some_and(|scope| keys.gate(&scope).is_some());
         self.verdict == Verdict::QuotaTokens
             && !gate

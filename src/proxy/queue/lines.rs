@@ -206,12 +206,12 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
         }
     }
 
-    /// Who is to be woken after a change: the head, if it may ask now.
+    /// Who is to be woken after a change: the head, to ask, or to learn until when it is held back.
     pub(crate) fn awake(&mut self, key: &K, now: Duration) -> Option<W> {
         let line = self.lines.get_mut(key)?;
         line.settle(now);
         let (first, waker) = line.waiting.first_key_value()?;
-        (line.turn(*first) == Turn::Ask).then(|| waker.clone())
+        (line.turn(*first) != Turn::Behind).then(|| waker.clone())
     }
 }
 

@@ -122,6 +122,11 @@ impl Roster {
         }
         self.seq = seq;
         self.now = self.now.max(now);
+        // What probes found of days decides how much their budgets count.
+        if self.day.is_short() != keys.day().is_short() {
+            self.turn_day(keys);
+        }
+        self.day = *keys.day();
         for recorded in events {
             match &recorded.event {
                 Event::KeyDisabled(event) => self.refresh_key(keys, event.key),

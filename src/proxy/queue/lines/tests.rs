@@ -26,11 +26,24 @@ fn go(lines: &mut Lines<u8, u64>, tickets: &[Ticket], now: Duration) -> Vec<usiz
     let mut went = Vec::new();
     while let Some(who) = lines.awake(&KEY, now) {
         let who = usize::try_from(who).unwrap();
-        assert_eq!(lines.turn(&KEY, tickets[who], now), Turn::Ask);
+        if lines.turn(&KEY, tickets[who], now) != Turn::Ask {
+            break;
+        }
         lines.let_go(&KEY, tickets[who], now);
         went.push(who);
     }
     went
+}
+
+/// Else it would sleep until the one before it says a word, however long that takes.
+#[test]
+fn a_head_that_is_held_back_is_woken_to_learn_until_when() {
+    let (mut lines, tickets) = closed_line(2);
+    assert_eq!(lines.awake(&KEY, at(0)), Some(0));
+    lines.let_go(&KEY, tickets[0], at(0));
+    assert_eq!(lines.awake(&KEY, at(0)), Some(1), "its turn is not yet, and it is told");
+    assert!(matches!(lines.turn(&KEY, tickets[1], at(0)), Turn::Paced(settles) if settles <= at(500)));
+    assert_eq!(lines.turn(&KEY, tickets[1], at(501)), Turn::Ask);
 }
 
 #[test]
@@ -159,9 +172,13 @@ proptest! {
                 2 | 3 => if let Some(head) = lines.awake(&KEY, now) {
                     prop_assert_eq!(Some(&head), waiting.first());
                     let line = &lines.lines[&KEY];
-                    prop_assert!(line.out.len() < line.pace);
-                    if lines.let_go(&KEY, head, now) { out.insert(head); }
-                    waiting.remove(&head);
+                    // One that is held back learns until when.
+                    let may = line.out.len() < line.pace;
+                    prop_assert_eq!(may, lines.turn(&KEY, head, now) == Turn::Ask);
+                    if may {
+                        if lines.let_go(&KEY, head, now) { out.insert(head); }
+                        waiting.remove(&head);
+                    }
                 }
                 4 => if let Some(ticket) = pick(&waiting) {
                     lines.leave(&KEY, ticket);

@@ -160,15 +160,15 @@ fn a_claim_is_given_back_also_when_its_holder_dies_and_lives_through_a_rebuild()
 #[test]
 fn the_prober_is_told_what_is_due_and_its_probe_is_the_one() {
     let mut world = closed_for_pro();
-    assert_eq!(world.roster.due_probes(world.at, 10), []);
+    assert_eq!(world.roster.due_probes(world.at, world.at, 10), []);
     assert!(world.roster.claim(KeyId(1), "pro", world.at).is_none());
     world.at = 6_000;
     let due = |key: u32| (KeyId(key), Arc::from(own(key)), "pro".to_owned());
-    assert_eq!(world.roster.due_probes(world.at, 10), [due(1), due(2)]);
-    assert_eq!(world.roster.due_probes(world.at, 1), [due(1)]);
+    assert_eq!(world.roster.due_probes(world.at, world.at, 10), [due(1), due(2)]);
+    assert_eq!(world.roster.due_probes(world.at, world.at, 1), [due(1)]);
     let lease = world.roster.claim(KeyId(1), "pro", world.at).unwrap();
     assert!(world.roster.claim(KeyId(1), "pro", world.at).is_none());
-    assert_eq!(world.roster.due_probes(world.at, 10), [due(2)]);
+    assert_eq!(world.roster.due_probes(world.at, world.at, 10), [due(2)]);
     let probe = world.choose(&model("pro"), 0).unwrap();
     assert_eq!(probe.key, KeyId(2), "traffic leaves the prober's alone");
     assert!(world.roster.claim(KeyId(2), "pro", world.at).is_none());
@@ -229,10 +229,10 @@ fn the_prober_waits_for_the_circuit() {
     let mut world = closed_for_pro();
     world.tell([trying(circuit("pro"), Some(60_000), 4_000)]);
     world.at = 6_000;
-    assert_eq!(world.roster.due_probes(world.at, 10), []);
+    assert_eq!(world.roster.due_probes(world.at, world.at, 10), []);
     assert!(world.roster.claim(KeyId(1), "pro", world.at).is_none());
     world.at = 60_000;
-    assert_eq!(world.roster.due_probes(world.at, 10).len(), 2);
+    assert_eq!(world.roster.due_probes(world.at, world.at, 10).len(), 2);
 }
 
 /// Many threads, one gate: one of them goes through it.
