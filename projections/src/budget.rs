@@ -122,7 +122,8 @@ impl Budget {
             (&mut self.tokens, minute, u64::from(prompt_tokens)),
             (&mut self.day, day, 1),
         ] {
-            let Some(limit) = slot else { continue };
+            // What began before Google last named the limit was in its count then.
+            let Some(limit) = slot.as_mut().filter(|limit| started > limit.confirmed) else { continue };
             limit.count(window, more);
             // More than the limit was served: it is not the limit any more.
             if limit.window == window && limit.used > limit.value {

@@ -350,6 +350,9 @@ fn a_limit_that_google_names_is_kept_with_its_use() {
     assert_eq!(budget(&other).phase, NOW + MINUTE, "the whole minute, but for the answer's way");
     assert_eq!(known.tokens.unwrap().left(next_minute), 50);
 
+    // One that was under way at the refusal is in Google's count, and no sign that the limit grew.
+    given.succeeds(NOW + 5, served(NOW - 1, false));
+    assert_eq!(budget(&given).day.unwrap().left(0), 0);
     let turned = quota_day(NOW, 0).1;
     given.then(turned, vec![QuotaDayBegan { began: turned, ends: Millis::MAX }.into()]);
     for served_so_far in 1..=3 {
