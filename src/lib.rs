@@ -20,6 +20,7 @@ pub mod pool;
 pub mod proxy;
 pub mod scheduler;
 pub mod server;
+pub mod settings;
 pub mod simulate;
 pub mod simulated;
 pub mod vault;

@@ -28,6 +28,7 @@ use crate::{
         rules::{self, Decision, KeyChange, NewClient},
     },
     scheduler::Scheduler,
+    settings::Settings,
     vault::{self, Vault, secret_names},
 };
 
@@ -90,6 +91,8 @@ pub struct Pool {
     pub prober: Arc<Prober>,
     /// Tells the time.
     pub clock: Clock,
+    /// What is in force.
+    pub settings: Arc<Settings>,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -159,7 +162,19 @@ impl Pool {
             config.key_recheck_interval,
         );
         let (admins, prober) = (Arc::new(admins), Arc::new(prober));
-        Ok(Self { ledger, scheduler, vault, gatekeeper, admins, gemini, prober, clock, made_password })
+        let settings = Arc::new(Settings::new(config.clone()));
+        Ok(Self {
+            ledger,
+            scheduler,
+            vault,
+            gatekeeper,
+            admins,
+            gemini,
+            prober,
+            clock,
+            settings,
+            made_password,
+        })
     }
 
     /// Takes in the keys and clients that the environment names.

@@ -87,6 +87,7 @@ impl RequestRecord {
             outcome: Outcome::Cancelled,
             reason: None,
             bytes: 0,
+            waited_ms: 0,
         };
         let (cut, running) = (lifecycle.cut.clone(), lifecycle.requests.token());
         let (began, reservation) = (Instant::now(), Some(reservation));
@@ -131,6 +132,7 @@ impl RequestRecord {
         let reservation = self.reservation.take()?;
         self.answered.outcome = outcome;
         self.answered.duration_ms = ms(self.began);
+        self.answered.waited_ms = u32::try_from(self.waited.as_millis()).unwrap_or(u32::MAX);
         let Answered { request, client, verb, path, model, status, attempts, duration_ms, reason, .. } =
             &self.answered;
         tracing::info!(

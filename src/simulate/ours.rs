@@ -448,6 +448,7 @@ impl Policy for Ours {
             outcome,
             reason: None,
             bytes: 0,
+            waited_ms: 0,
         };
         self.record(now, vec![answered.into()]);
     }

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempted, GateClosed, GateOpened, Opened, PassedOver, Scope, Strategy, Tokens, Verdict, Violation, Why,
+    Answered, Attempted, GateClosed, GateOpened, Opened, Outcome, PassedOver, Scope, Strategy, Tokens,
+    Verdict, Violation, Why,
 };
 use crate::id::{ClientId, KeyId, Millis, RequestId, Seq};
 
@@ -17,6 +18,7 @@ macro_rules! for_each_old_event {
         $each!(GateClosed, GateClosed1, 101, 1);
         $each!(GateOpened, GateOpened1, 102, 1);
         $each!(Attempted, Attempted1, 200, 1);
+        $each!(Answered, Answered1, 201, 1);
     };
 }
 
@@ -142,6 +144,51 @@ impl From<Attempted1> for Attempted {
             probe: false,
             retry_delay_ms: None,
             consumer: None,
+        }
+    }
+}
+
+/// [`Answered`], before it said how long it had waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered1 {
+    request: RequestId,
+    client: Option<ClientId>,
+    address: String,
+    verb: String,
+    path: String,
+    model: String,
+    method: String,
+    streamed: bool,
+    started: Millis,
+    duration_ms: u32,
+    first_byte_ms: Option<u32>,
+    status: u16,
+    attempts: u8,
+    outcome: Outcome,
+    reason: Option<String>,
+    bytes: u64,
+}
+
+impl From<Answered1> for Answered {
+    fn from(old: Answered1) -> Self {
+        Self {
+            request: old.request,
+            client: old.client,
+            address: old.address,
+            verb: old.verb,
+            path: old.path,
+            model: old.model,
+            method: old.method,
+            streamed: old.streamed,
+            started: old.started,
+            duration_ms: old.duration_ms,
+            first_byte_ms: old.first_byte_ms,
+            status: old.status,
+            attempts: old.attempts,
+            outcome: old.outcome,
+            reason: old.reason,
+            bytes: old.bytes,
+            waited_ms: 0,
         }
     }
 }

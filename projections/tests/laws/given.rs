@@ -133,5 +133,6 @@ pub(crate) fn answered(request: u128, outcome: Outcome, status: u16) -> Answered
         outcome,
         reason: None,
         bytes: 0,
+        waited_ms: 0,
     }
 }

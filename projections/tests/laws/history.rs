@@ -225,11 +225,11 @@ pub(crate) fn checked() -> impl Strategy<Value = KeyChecked> {
 fn answered() -> impl Strategy<Value = Answered> {
     let who = (request(), option::of(client()), word(&["127.0.0.1", "::1"]), word(&["GET", "POST"]));
     let what = (word(&["/v1beta/models", ""]), model(), method(), any::<bool>(), time());
-    let end =
-        (any::<(u32, Option<u32>, u16, u8, u64)>(), any_of::<Outcome>(), option::of(word(&["too large"])));
+    let numbers = any::<(u32, Option<u32>, u16, u8, u64, u32)>();
+    let end = (numbers, any_of::<Outcome>(), option::of(word(&["too large"])));
     (who, what, end).prop_map(|((request, client, address, verb), what, (numbers, outcome, reason))| {
         let (path, model, method, streamed, started) = what;
-        let (duration_ms, first_byte_ms, status, attempts, bytes) = numbers;
+        let (duration_ms, first_byte_ms, status, attempts, bytes, waited_ms) = numbers;
         Answered {
             request,
             client,
@@ -247,6 +247,7 @@ fn answered() -> impl Strategy<Value = Answered> {
             outcome,
             reason,
             bytes,
+            waited_ms,
         }
     })
 }

@@ -120,6 +120,7 @@ pub(super) fn answered(request: u128) -> Fact {
         outcome: Outcome::Complete,
         reason: None,
         bytes: 0,
+        waited_ms: 0,
     }))
 }
 

@@ -23,6 +23,8 @@ use projections::{
 
 use super::{history::variants, *};
 
+mod operators;
+
 const SEQ: Seq = 7;
 const AT: Millis = 1_795_000_000_123;
 
@@ -179,6 +181,7 @@ pub(super) fn samples() -> Vec<Event> {
     let address = || "192.0.2.7".to_owned();
     all.push(AdminLoggedIn { name: "admin".to_owned(), address: address() }.into());
     all.push(AdminLoginFailed { name: "root".to_owned(), address: address() }.into());
+    all.extend(operators::samples());
     all.push(ServerStarted { version: "0.1.0".to_owned(), address: "127.0.0.1:8000".to_owned() }.into());
     all.push(ServerStopped { abandoned: 70_000 }.into());
 
@@ -316,6 +319,7 @@ pub(super) fn samples() -> Vec<Event> {
                 outcome,
                 reason: bare.then(|| "NO_KEY".to_owned()),
                 bytes: 70_000,
+                waited_ms: 1_500,
             }
             .into(),
         );
