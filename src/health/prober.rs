@@ -215,6 +215,7 @@ impl Prober {
                 (head.status.as_u16(), classify::classify(head.status.as_u16(), content_type, &body))
             }
         };
+        let classified: classify::Classified = classified.on(key.route());
         let latency_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
         let spread = vault::random().map_or(0, u16::from_ne_bytes);
         let penalty = Penalty { blame: classified.blame, hold: classified.hold, spread };

@@ -5,7 +5,7 @@
 
 use projections::{
     KeyId, State,
-    event::{Actor, Change, KeyDisabled, KeyEnabled, KeyUpdated},
+    event::{Actor, Change, GateOpened, KeyDisabled, KeyEnabled, KeyUpdated, Opened, Scope, Verdict},
     keys::Key,
 };
 
@@ -79,7 +79,11 @@ pub fn update_keys(
             None => {}
         }
         let (event, secret) = updated(id, Some(key), wishes, actor);
+        let another_way = event.as_ref().is_some_and(|event| event.proxy.is_some());
         decision.events.extend(event.map(Into::into));
+        if another_way && rests_for_its_way(key) {
+            decision.events.push(GateOpened { scope: Scope::Key(id), why: Opened::Changed }.into());
+        }
         decision.secrets.extend(secret);
     }
     Ok(decision)
@@ -116,6 +120,12 @@ pub fn add_keys_as(
         decision.secrets.extend(secret);
     }
     Ok(decision)
+}
+
+/// Whether what holds the key back is the way that its calls go.
+fn rests_for_its_way(key: &Key) -> bool {
+    let cause = key.gate.as_ref().map(|gate| gate.cause);
+    matches!(cause, Some(Verdict::ConnectFailed | Verdict::Location))
 }
 
 /// What is new in some wishes, beside what is known of the key; none: nothing is.

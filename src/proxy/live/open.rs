@@ -115,7 +115,7 @@ impl Proxy {
             Err(_) => return Err(missed(attempt, out_of_time(asked, began), None).await),
             Ok(Err(error)) => {
                 let classified = Classified { reason: Some(error.to_string()), ..error.verdict().into() };
-                return Err(missed(attempt, classified, None).await);
+                return Err(missed(attempt, classified.on(key.route()), None).await);
             }
             Ok(Ok(Dialled::Refused(response))) => {
                 let (head, body) = response.into_parts();
