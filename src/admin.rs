@@ -5,16 +5,25 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod document;
+mod edge;
 mod events;
+mod idempotency;
+mod jobs;
 mod keys;
+mod models;
+mod page;
+mod precondition;
 mod problem;
 mod projects;
+mod resources;
 mod session;
+mod settings;
 
 use std::sync::Arc;
 
-use poem::{IntoEndpoint, Route};
-use poem_openapi::{OpenApiService, SecurityScheme, Tags, auth::Bearer};
+use poem::{EndpointExt, IntoEndpoint, Route};
+use poem_openapi::{LicenseObject, OpenApiService, SecurityScheme, ServerObject, Tags, auth::Bearer};
 use projections::event::Actor;
 
 use self::problem::Problem;
@@ -29,6 +38,14 @@ enum Tag {
     Keys,
     /// Google projects and their quotas.
     Projects,
+    /// Which key can serve which model.
+    Models,
+    /// Files, caches and the like that live at Google.
+    Resources,
+    /// What goes on after the call that began it was answered.
+    Jobs,
+    /// How the pool works.
+    Settings,
     /// The log.
     Events,
 }
@@ -46,54 +63,50 @@ impl Token {
 
 /// The pool behind the API; none while only its document is wanted.
 fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
-    pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
+    pool.ok_or_else(|| Problem::unavailable("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis = (
+    session::SessionApi,
+    keys::KeysApi,
+    keys::bulk::BulkApi,
+    projects::ProjectsApi,
+    models::ModelsApi,
+    resources::ResourcesApi,
+    jobs::JobsApi,
+    settings::SettingsApi,
+    events::EventsApi,
+);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
+        keys::bulk::BulkApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
+        models::ModelsApi(pool.clone()),
+        resources::ResourcesApi(pool.clone()),
+        jobs::JobsApi(pool.clone()),
+        settings::SettingsApi(pool.clone()),
         events::EventsApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
-        .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")
-        .server("/api")
+        .description(document::ABOUT)
+        .license(LicenseObject::new("MIT").identifier("MIT"))
+        .server(ServerObject::new("/api").description("This server."))
         .url_prefix("")
 }
 
-/// The document, as JSON.
+/// The document, as JSON: pretty, in a stable order.
 #[must_use]
 pub fn openapi() -> String {
-    service(None).spec()
+    document::Document::of_this_program().text().to_owned()
 }
 
 /// Everything below `/api`.
-pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint {
-    use poem::EndpointExt;
-    let service = service(Some(pool));
-    let document = service.spec_endpoint();
-    Route::new()
-        .at("/openapi.json", document)
-        .nest("/", service)
-        .into_endpoint()
-        .before(bounded)
-        .catch_all_error(problem::of_framework)
-}
-
-/// Largest body, in bytes; that of keys to add is larger.
-const BODY: usize = 64 << 10;
-/// Room for 20,000 keys.
-const KEYS_BODY: usize = 8 << 20;
-
-/// Reads a request's body within its bound, before anything looks at it.
-async fn bounded(mut request: poem::Request) -> poem::Result<poem::Request> {
-    let adds_keys = request.uri().path().ends_with("/bulk_add");
-    let body = request.take_body().into_bytes_limit(if adds_keys { KEYS_BODY } else { BODY }).await;
-    request.set_body(body.map_err(problem::of_body)?);
-    Ok(request)
+pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint<Output = poem::Response> {
+    let routes = Route::new().nest("/", service(Some(Arc::clone(&pool)))).into_endpoint().map_to_response();
+    edge::Edge::new(pool, routes)
 }
 
 /// Asks the API without a network, as the command line does on a stopped pool: the status and the body.

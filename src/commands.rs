@@ -6,9 +6,12 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod models;
+mod pages;
 mod projects;
 mod remote;
 mod said;
+mod settings;
 mod simulate;
 
 use std::{
@@ -23,9 +26,12 @@ use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::models::{ModelsArgs, ResourcesArgs, models, resources};
 pub use self::projects::projects;
+pub use self::settings::{SettingsCommand, settings};
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
+    pages::{Query, columns},
     remote::Remote,
     said::{Said, read_keys},
 };
@@ -67,6 +73,9 @@ pub enum KeysCommand {
     },
     /// List keys, without their secrets
     List {
+        /// Which, and in which order.
+        #[command(flatten)]
+        which: Box<Which>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -95,6 +104,55 @@ pub enum KeysCommand {
         #[arg(long)]
         model: Option<String>,
     },
+}
+
+/// Which keys a list shows.
+#[derive(Debug, Default, Args)]
+pub struct Which {
+    /// Part of a label, tail, fingerprint, note, project or tag
+    #[arg(long)]
+    q: Option<String>,
+    /// In this state: ready, cooling, failed or disabled
+    #[arg(long)]
+    state: Option<String>,
+    /// Of this project
+    #[arg(long)]
+    project: Option<String>,
+    /// With this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// That may be used for this model
+    #[arg(long)]
+    model: Option<String>,
+    /// Of this tier
+    #[arg(long)]
+    priority: Option<u8>,
+    /// Ordered by id, label, state, project, added or last_used
+    #[arg(long)]
+    sort: Option<String>,
+    /// The last first
+    #[arg(long)]
+    desc: bool,
+    /// How many at most
+    #[arg(long)]
+    limit: Option<u32>,
+}
+
+impl Which {
+    fn query(self) -> (Query, Option<u32>) {
+        let Self { q, state, project, tag, model, priority, sort, desc, limit } = self;
+        let query = vec![
+            ("q", q),
+            ("state", state),
+            ("project", project),
+            ("tag", tag),
+            ("model", model),
+            ("priority", priority.map(|priority| priority.to_string())),
+            ("sort", sort),
+            ("order", desc.then(|| "desc".to_owned())),
+        ];
+        (query, limit)
+    }
 }
 
 /// Which keys.
@@ -275,8 +333,9 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             target.call(Method::POST, "/keys/bulk_update", Some(json!({"ids": ids, "set": said}))).await?;
             say(&format!("{} changed", ids.len()))
         }
-        KeysCommand::List { json } => {
-            let answer = target.call(Method::GET, "/keys", None).await?;
+        KeysCommand::List { which, json } => {
+            let (query, limit) = which.query();
+            let answer = pages::whole(target, "/keys", "keys", &query, limit).await?;
             if json { say(&format!("{answer:#}")) } else { say(&table(&answer)) }
         }
         KeysCommand::Remove { ids: Ids { ids }, force } => {
@@ -308,9 +367,8 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
 }
 
 async fn switch(target: &Target, ids: &[u32], enabled: bool) -> Result<(), Error> {
-    for id in ids {
-        target.call(Method::PATCH, &format!("/keys/{id}"), Some(json!({"enabled": enabled}))).await?;
-    }
+    let path = if enabled { "/keys/bulk_enable" } else { "/keys/bulk_disable" };
+    target.call(Method::POST, path, Some(json!({"ids": ids}))).await?;
     say(&format!("{} {}", ids.len(), if enabled { "enabled" } else { "disabled" }))
 }
 
@@ -406,20 +464,7 @@ fn table(answer: &Value) -> String {
             gates.collect::<Vec<_>>().join("; "),
         ]);
     }
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    columns(&rows)
 }
 
 /// What is not as it is where nobody said anything.

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use gemini_pool::{
     commands,
     config::{self, Config},
-    demo, logging,
+    demo,
+    logging::{self, Switch},
     server::Service,
 };
 use secrecy::ExposeSecret;
@@ -62,6 +63,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Which key can serve which model, and if not, why and until when
+    Models(commands::ModelsArgs),
+    /// What lives at Google: files, caches and the like
+    Resources(commands::ResourcesArgs),
+    /// Settings, of a running or a stopped pool
+    #[command(subcommand)]
+    Settings(commands::SettingsCommand),
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -93,10 +101,10 @@ fn main() -> ExitCode {
         }
     };
     let command = cli.command.unwrap_or(Command::Serve);
-    let _logging = logging::start(match (config.debug, &command) {
-        (true, _) => "gemini_pool=debug,warn",
-        (false, Command::Serve | Command::Demo) => "gemini_pool=info,warn",
-        (false, _) => "warn",
+    let (_logging, level) = logging::start(match &command {
+        Command::Serve | Command::Demo => logging::level(config.debug),
+        _ if config.debug => logging::level(true),
+        _ => "warn",
     });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -105,7 +113,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(command, config)) {
+    match runtime.block_on(run(command, config, level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // `anyhow` prints the chain of causes, each once.
@@ -115,13 +123,16 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, config: Config) -> anyhow::Result<()> {
+async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<()> {
     match command {
-        Command::Serve => serve(config).await,
+        Command::Serve => serve(config, level).await,
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
+        Command::Models(args) => Ok(commands::models(args, &config).await?),
+        Command::Resources(args) => Ok(commands::resources(args, &config).await?),
+        Command::Settings(command) => Ok(commands::settings(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {
@@ -131,7 +142,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, level: Switch) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -139,6 +150,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let name = config.admin_username.clone();
     let service = Service::open(config).await?;
+    service.settings().follow(move |config| level.set(logging::level(config.debug)));
     if let Some(password) = service.made_password() {
         eprintln!(
             "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n",

@@ -4,6 +4,7 @@
 //! the admin API or from the command line of a stopped pool.
 
 mod keys;
+mod settings;
 
 use std::{
     fs::OpenOptions,
@@ -13,26 +14,26 @@ use std::{
     sync::Arc,
 };
 
-use projections::{KeyId, Millis, State, event::Actor};
+use projections::{Millis, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
     gemini::{BadBase, Gemini},
-    health::prober::Prober,
+    health::{checkup::Checkups, prober::Prober},
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
     ledger::{
         CommitError, Ledger, OpenError, View,
         clock::Clock,
-        rules::{self, Decision, KeyChange, NewClient},
+        rules::{self, Decision, NewClient},
     },
     scheduler::Scheduler,
     settings::Settings,
-    vault::{self, Vault, secret_names},
+    vault::{self, Vault},
 };
 
-pub use self::keys::{GivenKey, GivenResult, Wanted};
+pub use self::keys::{GivenKey, GivenResult, Revealed, Wanted};
 
 /// A machine's clock that is so many milliseconds behind the log is worth a word.
 const CLOCK_BEHIND: Millis = 60_000;
@@ -89,6 +90,8 @@ pub struct Pool {
     pub gemini: Gemini,
     /// Checks keys.
     pub prober: Arc<Prober>,
+    /// Checks many keys, as jobs.
+    pub checkups: Checkups,
     /// Tells the time.
     pub clock: Clock,
     /// What is in force.
@@ -131,11 +134,17 @@ impl Pool {
         let vault = Arc::new(vault);
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
-        let views: Vec<Arc<dyn View>> =
-            vec![Arc::clone(&vault) as _, Arc::clone(&scheduler) as _, Arc::clone(&gatekeeper) as _];
+        let settings = Arc::new(Settings::new(config.clone()));
+        let views: Vec<Arc<dyn View>> = vec![
+            Arc::clone(&settings) as _,
+            Arc::clone(&vault) as _,
+            Arc::clone(&scheduler) as _,
+            Arc::clone(&gatekeeper) as _,
+        ];
         let opened = {
             let clock = clock.clone();
-            let failures = config.max_failures_per_key;
+            let settings = Arc::clone(&settings);
+            let failures = move || settings.now().max_failures_per_key;
             move || Ledger::open(journal, clock, failures, views)
         };
         // Reading a long log takes a while; the runtime's threads are for requests.
@@ -159,10 +168,14 @@ impl Pool {
             Arc::clone(&vault),
             gemini.clone(),
             clock.clone(),
-            config.key_recheck_interval,
+            Arc::clone(&settings),
         );
         let (admins, prober) = (Arc::new(admins), Arc::new(prober));
-        let settings = Arc::new(Settings::new(config.clone()));
+        let (chooses, signs) = (Arc::clone(&scheduler), Arc::clone(&admins));
+        settings.follow(move |config| {
+            chooses.set_strategy(config.strategy);
+            signs.set_lifetime(config.access_token_lifetime);
+        });
         Ok(Self {
             ledger,
             scheduler,
@@ -170,6 +183,7 @@ impl Pool {
             gatekeeper,
             admins,
             gemini,
+            checkups: Checkups::new(Arc::clone(&prober), clock.clone()),
             prober,
             clock,
             settings,
@@ -197,29 +211,11 @@ impl Pool {
         Ok(())
     }
 
-    /// Changes keys: all of them, or none.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub async fn change_keys(
-        &self,
-        keys: Vec<KeyId>,
-        change: KeyChange,
-        actor: Actor,
-    ) -> Result<(), CommitError> {
-        let now = self.clock.now();
-        let rule = move |state: &State| {
-            if change == KeyChange::Remove {
-                rules::resources::none_is_lost(state, &keys, now)?;
-            }
-            rules::change_keys(state, &keys, change, &actor, secret_names)
-        };
-        self.ledger.commit(rule).await
-    }
-
     /// Writes everything to the disk and lets go of the log.
     pub async fn close(self) {
-        // It holds on to the ledger too.
+        self.checkups.stop().await;
+        // They hold on to the ledger too.
+        drop(self.checkups);
         drop(self.prober);
         self.ledger.close().await;
     }

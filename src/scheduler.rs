@@ -106,6 +106,11 @@ impl Scheduler {
         Self { roster: Mutex::new(Roster::new(strategy)) }
     }
 
+    /// Chooses by another strategy from now on.
+    pub fn set_strategy(&self, strategy: Strategy) {
+        self.roster.lock().set_strategy(strategy);
+    }
+
     /// Chooses a key and takes its place.
     ///
     /// # Errors

@@ -9,7 +9,10 @@ use poem_openapi::{
     types::{Any, ToJSON},
 };
 
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    problem::{AUTH, Failure, INPUT, LOG, Problem},
+};
 use crate::{ledger::clock::rfc3339, pool::Pool};
 
 /// Events in one answer, at most.
@@ -68,7 +71,7 @@ impl EventsApi {
         /// How many at most, 1 to 10,000.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "10000")))]
         limit: Query<u32>,
-    ) -> Result<Json<EventPage>, Problem> {
+    ) -> Result<Json<EventPage>, Failure<{ INPUT | AUTH | LOG }>> {
         let pool = Arc::clone(super::serving(self.0.as_ref())?);
         token.actor(&pool)?;
         let (after, limit) = (after.0, limit.0.min(MOST) as usize);
@@ -77,7 +80,7 @@ impl EventsApi {
             pool.ledger.events(after, limit).map(|events| (head, events))
         });
         let (head, events) =
-            read.await.map_err(|_| Problem::bad_request("the events could not be read"))??;
+            read.await.map_err(|_| Problem::unavailable("the events could not be read"))??;
         let next = events.last().map_or(after, |recorded| recorded.seq);
         Ok(Json(EventPage { events: events.iter().map(EventView::new).collect(), next, head }))
     }

@@ -14,7 +14,11 @@ use projections::{
     siblings::Suggestion,
 };
 
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    keys::view::word,
+    problem::{AUTH, Failure},
+};
 use crate::{ledger::clock::rfc3339, pool::Pool};
 
 pub(super) struct ProjectsApi(pub(super) Option<Arc<Pool>>);
@@ -22,7 +26,7 @@ pub(super) struct ProjectsApi(pub(super) Option<Arc<Pool>>);
 /// What a quota, or a gate, is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-enum WindowName {
+pub(super) enum WindowName {
     /// Requests per minute.
     Minute,
     /// Requests per day.
@@ -131,12 +135,6 @@ struct ProjectList {
     suggestions: Vec<SuggestionView>,
 }
 
-/// A word as events write it.
-fn word(value: impl serde::Serialize) -> String {
-    let value = serde_json::to_value(value).ok();
-    value.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-}
-
 fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {
     ProjectGate {
         model: model.map(str::to_owned),
@@ -214,7 +212,7 @@ impl ProjectsApi {
     /// With what is left of the limits that Google named, what is closed, the models that are in trouble at Google,
     /// and keys that seem to belong to one project. Say `project` of those keys to confirm it.
     #[oai(path = "/projects", method = "get", tag = "Tag::Projects", operation_id = "list_projects")]
-    async fn list(&self, token: Token) -> Result<Json<ProjectList>, Problem> {
+    async fn list(&self, token: Token) -> Result<Json<ProjectList>, Failure<{ AUTH }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let now = pool.clock.now();

@@ -115,7 +115,8 @@ pub(super) struct Queue {
     lines: Mutex<Lines<Place, Arc<Notify>>>,
     /// How many lines there are, so that nobody takes the lock while there are none.
     busy: AtomicUsize,
-    timeout: Duration,
+    /// QUEUE_TIMEOUT, which may change.
+    timeout: Box<dyn Fn() -> Duration + Send + Sync>,
     began: Instant,
     clock: Clock,
     /// Told whenever a try came to something.
@@ -239,12 +240,13 @@ impl<'a> Waiter<'a> {
 impl Queue {
     /// An empty one for requests that may wait so long; `head` is the last event folded.
     pub(super) fn new(
-        timeout: Duration,
+        timeout: impl Fn() -> Duration + Send + Sync + 'static,
         clock: Clock,
         progress: Arc<Notify>,
         head: watch::Receiver<Seq>,
     ) -> Self {
         let (lines, busy) = (Mutex::new(Lines::new(MOST_WAITING)), AtomicUsize::new(0));
+        let timeout = Box::new(timeout);
         Self { lines, busy, timeout, began: Instant::now(), clock, progress, head }
     }
 
@@ -277,7 +279,7 @@ impl Queue {
         mut ask: impl FnMut(&[KeyId], bool) -> Result<T, Nobody>,
     ) -> Result<(T, Option<Release<'a>>), NoTurn> {
         let began = Instant::now();
-        let ends = deadline.min(began + self.timeout.saturating_sub(journey.waited));
+        let ends = deadline.min(began + (self.timeout)().saturating_sub(journey.waited));
         if self.busy.load(Ordering::Relaxed) == 0 {
             match ask(&journey.tried, false) {
                 Ok(key) => return Ok((key, None)),

@@ -50,7 +50,7 @@ impl Proxy {
     ) -> Result<(Answer, UpstreamKey), Unserved> {
         let mut journey = Journey::default();
         let tokens = body.tokens();
-        let mut budget = Budget::new(self.limits.max_attempts);
+        let mut budget = Budget::new(self.settings.now().max_attempts);
         let mut last: Option<Failure> = None;
         loop {
             let chosen = self.choose(asked, &mut journey, tokens).await;

@@ -89,6 +89,34 @@ pub fn update_keys(
     Ok(decision)
 }
 
+/// Takes tags away from keys and adds some: of all of them, or of none.
+///
+/// # Errors
+/// [`Refused::NoSuchKey`], [`Refused::BadValue`].
+pub fn tag_keys(
+    state: &State,
+    keys: &[KeyId],
+    add: &[String],
+    remove: &[String],
+    actor: &Actor,
+) -> Result<Decision<()>, Refused> {
+    let remove: Vec<&str> = remove.iter().map(|tag| tag.trim()).collect();
+    let tagged = keys.iter().map(|&id| {
+        let key = state.keys.get(id).ok_or(Refused::NoSuchKey(id))?;
+        let kept = key.tags.iter().filter(|tag| !remove.contains(&tag.as_str()));
+        let tags = kept.chain(add).cloned().collect();
+        Ok((id, Wishes { tags: Some(once_each(tags)), ..Wishes::default() }))
+    });
+    update_keys(state, tagged.collect::<Result<_, Refused>>()?, actor)
+}
+
+/// What is said twice counts once, before it is counted.
+fn once_each(mut tags: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    tags.retain(|tag| seen.insert(tag.trim().to_owned()));
+    tags
+}
+
 /// Adds keys and says of the new ones what is wished; those already there are left as they are.
 ///
 /// # Errors

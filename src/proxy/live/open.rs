@@ -52,7 +52,7 @@ impl Proxy {
         record: &mut RequestRecord,
     ) -> Result<Open, Farewell> {
         let mut journey = Journey::default();
-        let mut budget = Budget::new(self.limits.max_attempts);
+        let mut budget = Budget::new(self.settings.now().max_attempts);
         let mut last: Option<Missed> = None;
         loop {
             let chosen = self.choose(asked, &mut journey, 0).await;

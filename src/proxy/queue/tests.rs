@@ -30,7 +30,7 @@ impl Stage {
             (Arc::new(AtomicI64::new(1_000)), Arc::<Notify>::default(), watch::Sender::new(0));
         let tells = Arc::clone(&now);
         let clock = Clock::driven(move || tells.load(Ordering::SeqCst));
-        let queue = Queue::new(timeout, clock, Arc::clone(&progress), head.subscribe());
+        let queue = Queue::new(move || timeout, clock, Arc::clone(&progress), head.subscribe());
         let (opens, asked) = (AtomicI64::new(opens), AtomicUsize::new(0));
         let room = AtomicU32::new(u32::MAX);
         Self { queue, now, progress, head, opens, on_trial: false.into(), asked, room }
