@@ -7,6 +7,7 @@
 
 mod events;
 mod keys;
+mod past;
 mod problem;
 mod projects;
 mod session;

@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
+    feed::Feed,
     gemini::{BadBase, Gemini},
     health::prober::Prober,
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
@@ -87,6 +88,8 @@ pub struct Pool {
     pub admins: Arc<Admins>,
     /// Calls Google.
     pub gemini: Gemini,
+    /// Tells what is recorded.
+    pub feed: Arc<Feed>,
     /// Checks keys.
     pub prober: Arc<Prober>,
     /// Tells the time.
@@ -163,8 +166,10 @@ impl Pool {
         );
         let (admins, prober) = (Arc::new(admins), Arc::new(prober));
         let settings = Arc::new(Settings::new(config.clone()));
+        let feed = Feed::new(ledger.clone());
         Ok(Self {
             ledger,
+            feed,
             scheduler,
             vault,
             gatekeeper,
@@ -219,8 +224,9 @@ impl Pool {
 
     /// Writes everything to the disk and lets go of the log.
     pub async fn close(self) {
-        // It holds on to the ledger too.
-        drop(self.prober);
+        self.feed.stop();
+        // They hold on to the ledger too.
+        drop((self.prober, self.feed));
         self.ledger.close().await;
     }
 }

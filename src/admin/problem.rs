@@ -4,6 +4,7 @@ use poem::{IntoResponse, Response, error::ReadBodyError, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, error::ParseRequestPayloadError, payload::Json};
 
 use crate::{
+    feed::NoFeed,
     health::prober::NotChecked,
     ledger::{CommitError, OpenError, rules::Refused},
     pool,
@@ -37,7 +38,7 @@ pub enum Problem {
     /// Something stands in the way.
     #[oai(status = 409, content_type = "application/problem+json")]
     Conflict(Json<Detail>),
-    /// Too many wrong logins.
+    /// Too many at once, or too often.
     #[oai(status = 429, content_type = "application/problem+json")]
     TooMany(Json<Detail>, #[oai(header = "Retry-After")] u64),
     /// The log cannot be written or read.
@@ -69,6 +70,12 @@ impl Problem {
         Self::TooMany(detail(429, "Too many wrong logins", "too_many_logins", text), seconds)
     }
 
+    pub(super) fn bad_cursor() -> Self {
+        let text =
+            "the cursor is not one of this list: take `next` of the page before, with the same parameters";
+        Self::BadRequest(detail(400, "Bad cursor", "bad_cursor", text))
+    }
+
     pub(super) fn not_found(text: impl Into<String>) -> Self {
         Self::NotFound(detail(404, "Not found", "not_found", text))
     }
@@ -94,6 +101,17 @@ impl From<CommitError> for Problem {
                 let text = format!("{refused} (`force`)");
                 Self::Conflict(detail(409, "Resources live", "resources_live", text))
             }
+        }
+    }
+}
+
+impl From<NoFeed> for Problem {
+    fn from(error: NoFeed) -> Self {
+        let text = error.to_string();
+        match error {
+            NoFeed::Full => Self::TooMany(detail(429, "Too many readers", "too_many_readers", text), 5),
+            NoFeed::Ahead { .. } => Self::Conflict(detail(409, "Not in this log", "position_ahead", text)),
+            NoFeed::Stopping => Self::unavailable(text),
         }
     }
 }
