@@ -6,11 +6,13 @@
 //! the disk and in the state.
 
 mod events;
+mod explain;
 mod keys;
 mod past;
 mod problem;
 mod projects;
 mod session;
+mod state;
 
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ enum Tag {
     Projects,
     /// The log.
     Events,
+    /// What was, and why.
+    Past,
 }
 
 /// An administrator's access token.
@@ -50,14 +54,23 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis = (
+    session::SessionApi,
+    keys::KeysApi,
+    projects::ProjectsApi,
+    events::EventsApi,
+    explain::ExplainApi,
+    state::StateApi,
+);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
-        events::EventsApi(pool),
+        events::EventsApi(pool.clone()),
+        explain::ExplainApi(pool.clone()),
+        state::StateApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")

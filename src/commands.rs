@@ -7,6 +7,7 @@
 //! on the machine can read.
 
 mod events;
+mod past;
 mod projects;
 mod remote;
 mod said;
@@ -25,6 +26,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::events::{EventsCommand, events};
+pub use self::past::{ExplainArgs, ReplayArgs, explain, replay};
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{

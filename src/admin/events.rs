@@ -185,7 +185,7 @@ impl EventsApi {
             if let Some(to) = to {
                 part.before = part.before.min(ledger.seq_at(to.saturating_sub(1))?.saturating_add(1));
             }
-            page(ledger, part.from_place(place, order), order, &filter, limit)
+            page(ledger, part.beyond(place, order), order, &filter, limit)
         });
         found.await.map(|page| Json(page.view(order)))
     }
@@ -288,7 +288,7 @@ impl EventsApi {
         let place = cursor.0.as_deref().map(|text| self::cursor::read(text, Order::Desc)).transpose()?;
         let (part, limit) = (Part { after: 0, before: Seq::MAX }, limit.0 as usize);
         let found = look(pool, move |ledger| {
-            page(ledger, part.from_place(place, Order::Desc), Order::Desc, &filter, limit)
+            page(ledger, part.beyond(place, Order::Desc), Order::Desc, &filter, limit)
         });
         found.await.map(|page| Json(page.view(Order::Desc)))
     }

@@ -13,6 +13,7 @@ mod bad_input;
 mod crash;
 mod documents;
 mod edges;
+mod explaining;
 mod feed;
 mod keys_command;
 mod keys_said;

@@ -31,7 +31,7 @@ pub(super) struct Part {
 
 impl Part {
     /// What is left of it from a place on.
-    pub(super) fn from_place(self, place: Option<Seq>, order: Order) -> Self {
+    pub(super) fn beyond(self, place: Option<Seq>, order: Order) -> Self {
         match (place, order) {
             (None, _) => self,
             (Some(place), Order::Asc) => Self { after: self.after.max(place), ..self },
