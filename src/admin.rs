@@ -8,17 +8,20 @@
 mod document;
 mod edge;
 mod events;
+mod explain;
 mod idempotency;
 mod jobs;
 mod keys;
 mod models;
 mod page;
+mod past;
 mod precondition;
 mod problem;
 mod projects;
 mod resources;
 mod session;
 mod settings;
+mod state;
 
 use std::sync::Arc;
 
@@ -48,6 +51,8 @@ enum Tag {
     Settings,
     /// The log.
     Events,
+    /// What was, and why.
+    Past,
 }
 
 /// An administrator's access token.
@@ -76,6 +81,8 @@ type Apis = (
     jobs::JobsApi,
     settings::SettingsApi,
     events::EventsApi,
+    explain::ExplainApi,
+    state::StateApi,
 );
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
@@ -88,7 +95,9 @@ fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
         resources::ResourcesApi(pool.clone()),
         jobs::JobsApi(pool.clone()),
         settings::SettingsApi(pool.clone()),
-        events::EventsApi(pool),
+        events::EventsApi(pool.clone()),
+        explain::ExplainApi(pool.clone()),
+        state::StateApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description(document::ABOUT)

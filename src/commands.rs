@@ -6,8 +6,10 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod events;
 mod models;
 mod pages;
+mod past;
 mod projects;
 mod remote;
 mod said;
@@ -26,7 +28,9 @@ use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::events::{EventsCommand, events};
 pub use self::models::{ModelsArgs, ResourcesArgs, models, resources};
+pub use self::past::{ExplainArgs, ReplayArgs, explain, replay};
 pub use self::projects::projects;
 pub use self::settings::{SettingsCommand, settings};
 pub use self::simulate::{SimulateArgs, compare, simulate};
@@ -42,9 +46,6 @@ use crate::{
     ledger::clock::Clock,
     pool::{self, Pool},
 };
-
-/// Events fetched at once.
-const PAGE: u64 = 1_000;
 
 /// Upstream keys.
 #[derive(Debug, Subcommand)]
@@ -161,23 +162,6 @@ pub struct Ids {
     /// Their numbers, as `keys list` shows them
     #[arg(required = true)]
     ids: Vec<u32>,
-}
-
-/// The log.
-#[derive(Debug, Subcommand)]
-pub enum EventsCommand {
-    /// Print events, oldest first
-    List {
-        /// As JSON, one event a line
-        #[arg(long)]
-        json: bool,
-        /// Begin after this event
-        #[arg(long, default_value_t = 0)]
-        after: u64,
-        /// How many at most
-        #[arg(long)]
-        limit: Option<u64>,
-    },
 }
 
 /// Why a command failed.
@@ -372,40 +356,6 @@ async fn switch(target: &Target, ids: &[u32], enabled: bool) -> Result<(), Error
     say(&format!("{} {}", ids.len(), if enabled { "enabled" } else { "disabled" }))
 }
 
-/// Carries out `gemini-pool events …`.
-///
-/// # Errors
-/// [`Error`].
-pub async fn events(command: EventsCommand, config: &Config) -> Result<(), Error> {
-    let EventsCommand::List { json, mut after, limit } = command;
-    let target = Target::open(config).await?;
-    let mut left = limit.unwrap_or(u64::MAX);
-    let done = loop {
-        let page = left.min(PAGE);
-        if page == 0 {
-            break Ok(());
-        }
-        let answer =
-            match target.call(Method::GET, &format!("/events?after={after}&limit={page}"), None).await {
-                Ok(answer) => answer,
-                Err(error) => break Err(error),
-            };
-        let events = answer.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
-        if events.is_empty() {
-            break Ok(());
-        }
-        left -= events.len() as u64;
-        after = answer.get("next").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        if let Err(error) =
-            events.iter().try_for_each(|event| say(&if json { event.to_string() } else { line(event) }))
-        {
-            break Err(error);
-        }
-    };
-    target.close().await;
-    done
-}
-
 /// Prints every setting.
 ///
 /// # Errors
@@ -482,12 +432,4 @@ fn said_of(key: &Value) -> String {
         said.extend((!word.is_empty()).then(|| format!("{name} {word}")));
     }
     said.join(", ")
-}
-
-fn line(event: &Value) -> String {
-    let mut fields = event.get("event").cloned().unwrap_or_default();
-    if let Some(fields) = fields.as_object_mut() {
-        fields.remove("type");
-    }
-    format!("{:>8}  {}  {:16}  {fields}", number(event, "seq"), text(event, "at"), text(event, "type"))
 }

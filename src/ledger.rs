@@ -8,6 +8,7 @@
 //! appended and folded**, a command not before it is on the disk.
 
 pub mod clock;
+mod past;
 mod replay;
 pub mod rules;
 mod sync;

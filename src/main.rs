@@ -73,6 +73,10 @@ enum Command {
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
+    /// Why a request was served as it was, or why a key was passed over at a time, from the log
+    Explain(commands::ExplainArgs),
+    /// The pool as it was after an event or at a time, and what changed since
+    Replay(commands::ReplayArgs),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -134,6 +138,8 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Resources(args) => Ok(commands::resources(args, &config).await?),
         Command::Settings(command) => Ok(commands::settings(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
+        Command::Explain(args) => Ok(commands::explain(args, &config).await?),
+        Command::Replay(args) => Ok(commands::replay(args, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {
             println!("{}", gemini_pool::admin::openapi());

@@ -20,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
+    feed::Feed,
     gemini::{BadBase, Gemini},
     health::{checkup::Checkups, prober::Prober},
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
@@ -88,6 +89,8 @@ pub struct Pool {
     pub admins: Arc<Admins>,
     /// Calls Google.
     pub gemini: Gemini,
+    /// Tells what is recorded.
+    pub feed: Arc<Feed>,
     /// Checks keys.
     pub prober: Arc<Prober>,
     /// Checks many keys, as jobs.
@@ -176,8 +179,10 @@ impl Pool {
             chooses.set_strategy(config.strategy);
             signs.set_lifetime(config.access_token_lifetime);
         });
+        let feed = Feed::new(ledger.clone());
         Ok(Self {
             ledger,
+            feed,
             scheduler,
             vault,
             gatekeeper,
@@ -213,10 +218,10 @@ impl Pool {
 
     /// Writes everything to the disk and lets go of the log.
     pub async fn close(self) {
+        self.feed.stop();
         self.checkups.stop().await;
         // They hold on to the ledger too.
-        drop(self.checkups);
-        drop(self.prober);
+        drop((self.checkups, self.prober, self.feed));
         self.ledger.close().await;
     }
 }

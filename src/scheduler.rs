@@ -5,6 +5,7 @@
 //! invariants: no key is chosen through a closed gate, and a [`Lease`] always
 //! gives its place back, also when the request is cancelled or panics.
 
+pub mod explain;
 mod lease;
 mod ready;
 mod roster;

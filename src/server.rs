@@ -148,10 +148,11 @@ impl Service {
         let no_more_checks = CancellationToken::new();
         let checks = tokio::spawn(Arc::clone(&pool.prober).run(no_more_checks.clone()));
         let stopping = {
-            let health = Arc::clone(&health);
+            let (health, feed) = (Arc::clone(&health), Arc::clone(&pool.feed));
             async move {
                 shutdown.await;
                 health.drain();
+                feed.stop();
                 no_more_checks.cancel();
             }
         };

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod budget;
 pub mod event;
+pub mod filter;
 pub mod grid;
 pub mod headroom;
 pub mod id;

@@ -13,6 +13,7 @@ use poem_openapi::{
 };
 
 use crate::{
+    feed::NoFeed,
     health::{checkup::NoCheckup, prober::NotChecked},
     ledger::{CommitError, OpenError, rules::Refused},
     pool,
@@ -93,6 +94,8 @@ codes! {
     ResourcesLive = 409 "resources_live" "Resources live";
     /// The key is in the pool already.
     DuplicateKey = 409 "duplicate_key" "Duplicate key";
+    /// The log does not go as far as the asker thinks.
+    PositionAhead = 409 "position_ahead" "Not in this log";
     /// It is not as the asker saw it.
     ChangedMeanwhile = 412 "changed_meanwhile" "Changed meanwhile";
     /// The body is too large.
@@ -103,6 +106,8 @@ codes! {
     IdempotencyKeyReused = 422 "idempotency_key_reused" "Idempotency key reused";
     /// Wrong logins wait.
     TooManyLogins = 429 "too_many_logins" "Too many wrong logins";
+    /// As many listen to the feed as may.
+    TooManyReaders = 429 "too_many_readers" "Too many readers";
     /// As many jobs as may run already do.
     TooManyJobs = 429 "too_many_jobs" "Too many jobs";
     /// A fault of the pool's own.
@@ -160,6 +165,12 @@ impl Problem {
         let seconds = u64::try_from((ms + 999) / 1_000).unwrap_or(1);
         Self::of(Code::TooManyLogins, format!("too many wrong logins; the next one counts in {seconds} s"))
             .after(seconds)
+    }
+
+    pub(super) fn bad_cursor() -> Self {
+        let text =
+            "the cursor is not one of this list: take `next` of the page before, with the same parameters";
+        Self::of(Code::BadCursor, text)
     }
 
     pub(super) fn not_found(text: impl Into<String>) -> Self {
@@ -311,6 +322,17 @@ impl From<CommitError> for Problem {
                 Self::of(Code::BadSettings, text).with(wrong.collect())
             }
             Refused::ResourcesLive { .. } => Self::of(Code::ResourcesLive, format!("{text} (`force`)")),
+        }
+    }
+}
+
+impl From<NoFeed> for Problem {
+    fn from(error: NoFeed) -> Self {
+        let text = error.to_string();
+        match error {
+            NoFeed::Full => Self::of(Code::TooManyReaders, text).after(5),
+            NoFeed::Ahead { .. } => Self::of(Code::PositionAhead, text),
+            NoFeed::Stopping => Self::of(Code::Stopping, text),
         }
     }
 }

@@ -56,7 +56,7 @@ impl From<Window> for WindowName {
 
 /// Something that is closed for a project.
 #[derive(Debug, Object)]
-struct ProjectGate {
+pub(super) struct ProjectGate {
     /// The model; none: all of the project.
     model: Option<String>,
     /// The quota's window; none: it is not about one.
@@ -89,7 +89,7 @@ struct Quota {
 
 /// A Google project: the owner of quota.
 #[derive(Debug, Object)]
-struct ProjectView {
+pub(super) struct ProjectView {
     /// What it is called here; `key-N` where nobody said.
     name: String,
     /// Its keys' numbers.
@@ -106,7 +106,7 @@ struct ProjectView {
 
 /// A model that is in trouble at Google, for everybody.
 #[derive(Debug, Object)]
-struct ModelView {
+pub(super) struct ModelView {
     model: String,
     /// What the last failures were.
     cause: String,
@@ -135,7 +135,7 @@ struct ProjectList {
     suggestions: Vec<SuggestionView>,
 }
 
-fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {
+pub(super) fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {
     ProjectGate {
         model: model.map(str::to_owned),
         window: window.map(WindowName::from),
@@ -146,7 +146,7 @@ fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> Projec
     }
 }
 
-fn project_view(keys: &Keys, name: &str, project: &Project, now: Millis) -> ProjectView {
+pub(super) fn project_view(keys: &Keys, name: &str, project: &Project, now: Millis) -> ProjectView {
     let whole = project.gate.iter().map(|gate| (None, None, gate));
     let models = project.models.iter().flat_map(|(model, windows)| {
         windows.iter().map(|(window, gate)| (Some(model.as_str()), Some(*window), gate))
@@ -186,9 +186,9 @@ fn suggestion_view(suggestion: &Suggestion) -> SuggestionView {
     }
 }
 
-fn view(state: &State, now: Millis) -> ProjectList {
-    let keys = &state.keys;
-    let open = keys.upstreams().filter_map(|(model, upstream)| {
+/// The models whose circuits are open.
+pub(super) fn models_in_trouble(keys: &Keys, now: Millis) -> impl Iterator<Item = ModelView> {
+    keys.upstreams().filter_map(move |(model, upstream)| {
         let gate = upstream.gate.as_ref().filter(|gate| gate.is_closed(now))?;
         Some(ModelView {
             model: model.to_owned(),
@@ -197,10 +197,14 @@ fn view(state: &State, now: Millis) -> ProjectList {
             until: gate.until.map(rfc3339),
             probe: gate.probe.map(rfc3339),
         })
-    });
+    })
+}
+
+fn view(state: &State, now: Millis) -> ProjectList {
+    let keys = &state.keys;
     ProjectList {
         projects: keys.projects().map(|(name, project)| project_view(keys, name, project, now)).collect(),
-        models: open.collect(),
+        models: models_in_trouble(keys, now).collect(),
         suggestions: state.siblings.suggestions(keys).iter().map(suggestion_view).collect(),
     }
 }
