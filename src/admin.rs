@@ -5,6 +5,7 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod backup;
 mod events;
 mod keys;
 mod problem;
@@ -13,6 +14,8 @@ mod session;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::Stream;
 use poem::{IntoEndpoint, Route};
 use poem_openapi::{OpenApiService, SecurityScheme, Tags, auth::Bearer};
 use projections::event::Actor;
@@ -31,6 +34,8 @@ enum Tag {
     Projects,
     /// The log.
     Events,
+    /// The pool as a whole: backups, its master key.
+    Server,
 }
 
 /// An administrator's access token.
@@ -49,14 +54,15 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi, backup::BackupApi);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
-        events::EventsApi(pool),
+        events::EventsApi(pool.clone()),
+        backup::BackupApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")
@@ -103,6 +109,26 @@ pub async fn call(
     path: &str,
     body: Option<serde_json::Value>,
 ) -> (u16, Vec<u8>) {
+    let response = respond(pool, verb, path, body).await;
+    let status = response.status().as_u16();
+    (status, response.into_body().into_vec().await.unwrap_or_default())
+}
+
+/// The same, for an answer too long to be held.
+pub async fn download(
+    pool: Arc<Pool>,
+    path: &str,
+) -> (u16, impl Stream<Item = std::io::Result<Bytes>> + Send + use<>) {
+    let response = respond(pool, http::Method::GET, path, None).await;
+    (response.status().as_u16(), response.into_body().into_bytes_stream())
+}
+
+async fn respond(
+    pool: Arc<Pool>,
+    verb: http::Method,
+    path: &str,
+    body: Option<serde_json::Value>,
+) -> poem::Response {
     use poem::{Body, Endpoint, Request, http::header};
     let token = pool.admins.cli_token(pool.clock.now()).text;
     let mut request = Request::builder()
@@ -116,7 +142,5 @@ pub async fn call(
             .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         request.set_body(Body::from_string(body.to_string()));
     }
-    let response = endpoint(pool).get_response(request).await;
-    let status = response.status().as_u16();
-    (status, response.into_body().into_vec().await.unwrap_or_default())
+    endpoint(pool).get_response(request).await
 }

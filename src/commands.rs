@@ -6,6 +6,8 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod backup;
+mod progress;
 mod projects;
 mod remote;
 mod said;
@@ -17,12 +19,15 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::Method;
 use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
@@ -33,8 +38,8 @@ use crate::{
     admin,
     config::Config,
     journal,
-    ledger::clock::Clock,
-    pool::{self, Pool},
+    ledger::{backup::Unreadable, clock::Clock},
+    pool::{self, Pool, restore::RestoreError},
 };
 
 /// Events fetched at once.
@@ -158,6 +163,21 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file to be read or written.
+    #[error("cannot read or write {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A backup that was just written.
+    #[error("the backup that was written is not whole, so it was not kept")]
+    Backup(#[from] Unreadable),
+    /// A backup that was to be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Something in it is no key.
     #[error(
         "entry {place} of the JSON array is no key: write a text, or an object with `key` and what else is said of it; \
@@ -221,9 +241,26 @@ impl Target {
             return serde_json::from_slice(&answer)
                 .map_err(|_| Error::Answer("the answer is no JSON".to_owned()));
         }
-        let told = serde_json::from_slice::<Value>(&answer).ok();
-        let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
-        Err(Error::Answer(told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned)))
+        Err(refusal(status, &answer))
+    }
+
+    /// Gets an answer too long to be held, piece by piece.
+    async fn download(&self, path: &str) -> Result<BoxStream<'static, io::Result<Bytes>>, Error> {
+        let (status, pieces) = match self {
+            Self::There(remote) => {
+                let (status, pieces) = remote.download(path).await?;
+                (status, pieces.boxed())
+            }
+            Self::Here(pool) => {
+                let (status, pieces) = admin::download(Arc::clone(pool), path).await;
+                (status, pieces.boxed())
+            }
+        };
+        if (200..300).contains(&status) {
+            return Ok(pieces);
+        }
+        let answer: Vec<Bytes> = pieces.try_collect().await?;
+        Err(refusal(status, &answer.concat()))
     }
 
     async fn close(self) {
@@ -233,6 +270,12 @@ impl Target {
             pool.close().await;
         }
     }
+}
+
+fn refusal(status: u16, answer: &[u8]) -> Error {
+    let told = serde_json::from_slice::<Value>(answer).ok();
+    let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    Error::Answer(told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned))
 }
 
 /// Carries out `gemini-pool keys …`.

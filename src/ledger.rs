@@ -7,6 +7,7 @@
 //! waits for the disk. Its invariant: **nothing is acknowledged before it is
 //! appended and folded**, a command not before it is on the disk.
 
+pub mod backup;
 pub mod clock;
 mod replay;
 pub mod rules;

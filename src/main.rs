@@ -65,6 +65,10 @@ enum Command {
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
+    /// Write the log and the sealed secrets into a file, also while the pool runs
+    Backup(commands::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(commands::RestoreArgs),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -123,6 +127,8 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
+        Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
+        Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {
             println!("{}", gemini_pool::admin::openapi());

@@ -4,6 +4,7 @@
 //! the admin API or from the command line of a stopped pool.
 
 mod keys;
+pub mod restore;
 
 use std::{
     fs::OpenOptions,
@@ -254,7 +255,7 @@ fn own_secret(
                     or move the data directory away and add the keys again";
         return Err(failed(std::io::Error::new(std::io::ErrorKind::NotFound, lost)));
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    private_folder(folder).map_err(failed)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             let secret = hex(&vault::random::<32>()?);
@@ -277,6 +278,11 @@ fn own_secret(
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Makes a folder for its owner alone, where there is none.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A password that nobody chose: 20 characters without look-alikes, 115 bits.

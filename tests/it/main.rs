@@ -16,6 +16,8 @@ mod edges;
 mod keys_command;
 mod keys_said;
 mod live;
+mod moving;
+mod old_log;
 mod outbound;
 mod projects;
 mod proxying;

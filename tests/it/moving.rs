@@ -1,0 +1,3 @@
+//! Backup and restore, export and import, and a new master key.
+
+mod backup;
