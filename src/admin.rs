@@ -8,6 +8,7 @@
 mod backup;
 mod events;
 mod keys;
+mod master_key;
 mod problem;
 mod projects;
 mod session;
@@ -54,15 +55,25 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi, backup::BackupApi);
+type Apis = (
+    session::SessionApi,
+    keys::KeysApi,
+    keys::transfer::TransferApi,
+    projects::ProjectsApi,
+    events::EventsApi,
+    backup::BackupApi,
+    master_key::MasterKeyApi,
+);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
+        keys::transfer::TransferApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
         events::EventsApi(pool.clone()),
-        backup::BackupApi(pool),
+        backup::BackupApi(pool.clone()),
+        master_key::MasterKeyApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")
@@ -96,7 +107,8 @@ const KEYS_BODY: usize = 8 << 20;
 
 /// Reads a request's body within its bound, before anything looks at it.
 async fn bounded(mut request: poem::Request) -> poem::Result<poem::Request> {
-    let adds_keys = request.uri().path().ends_with("/bulk_add");
+    let path = request.uri().path();
+    let adds_keys = path.ends_with("/bulk_add") || path.ends_with("/keys/import");
     let body = request.take_body().into_bytes_limit(if adds_keys { KEYS_BODY } else { BODY }).await;
     request.set_body(body.map_err(problem::of_body)?);
     Ok(request)

@@ -6,7 +6,11 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod admin;
 mod backup;
+mod export;
+mod import;
+mod master_key;
 mod progress;
 mod projects;
 mod remote;
@@ -27,7 +31,10 @@ use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::admin::{AdminCommand, admin};
 pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
+pub use self::export::ExportEvents;
+pub use self::import::{ExportArgs, ImportArgs};
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
@@ -35,7 +42,7 @@ use self::{
     said::{Said, read_keys},
 };
 use crate::{
-    admin,
+    admin as api,
     config::Config,
     journal,
     ledger::{backup::Unreadable, clock::Clock},
@@ -61,6 +68,10 @@ pub enum KeysCommand {
         #[command(flatten)]
         said: Box<Said>,
     },
+    /// Add the keys of another program, and its access keys of apps; what is there already stays as it is
+    Import(ImportArgs),
+    /// Write every key with its secret, unsealed, as JSON that `keys import` reads
+    Export(ExportArgs),
     /// Say something of keys: of all of them, or of none
     Set {
         /// Which.
@@ -113,6 +124,8 @@ pub struct Ids {
 /// The log.
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
+    /// Write every event into a file, as JSON, one a line
+    Export(ExportEvents),
     /// Print events, oldest first
     List {
         /// As JSON, one event a line
@@ -145,6 +158,21 @@ pub enum Error {
     /// Nothing given.
     #[error("no keys were given: pipe them in (`gemini-pool keys add < keys.txt`) or name a --file")]
     NoKeys,
+    /// A file of another program without them.
+    #[error("there is no key in it (read as {from}; --from says whose file it is)")]
+    NothingToImport {
+        /// How it was read.
+        from: &'static str,
+    },
+    /// A list in another program's settings.
+    #[error("{name} is no list of texts: it wants a JSON array, or keys separated by commas")]
+    BadVariable {
+        /// Its name.
+        name: &'static str,
+    },
+    /// An export that nobody confirmed.
+    #[error("this writes every upstream key as it is, unsealed; say --yes if that is what you want")]
+    SayYes,
     /// None of them can be a key.
     #[error("none of these can be a key: a key holds visible ASCII characters only, up to 512 of them")]
     AllInvalid,
@@ -235,7 +263,7 @@ impl Target {
     async fn call(&self, verb: Method, path: &str, body: Option<Value>) -> Result<Value, Error> {
         let (status, answer) = match self {
             Self::There(remote) => remote.call(verb, path, body).await?,
-            Self::Here(pool) => admin::call(Arc::clone(pool), verb, path, body).await,
+            Self::Here(pool) => api::call(Arc::clone(pool), verb, path, body).await,
         };
         if (200..300).contains(&status) {
             return serde_json::from_slice(&answer)
@@ -252,7 +280,7 @@ impl Target {
                 (status, pieces.boxed())
             }
             Self::Here(pool) => {
-                let (status, pieces) = admin::download(Arc::clone(pool), path).await;
+                let (status, pieces) = api::download(Arc::clone(pool), path).await;
                 (status, pieces.boxed())
             }
         };
@@ -291,10 +319,15 @@ pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
             body
         }
         KeysCommand::Set { said, .. } => said.body()?,
+        KeysCommand::Export(args) => args.check().map(|()| Map::new())?,
         _ => Map::new(),
     };
+    let imported = if let KeysCommand::Import(args) = &command { Some(args.read()?) } else { None };
     let target = Target::open(config).await?;
-    let done = on_keys(command, said, &target).await;
+    let done = match (&command, imported) {
+        (KeysCommand::Import(args), Some(found)) => args.run(found, &target).await,
+        _ => on_keys(command, said, &target).await,
+    };
     target.close().await;
     done
 }
@@ -314,6 +347,9 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             ))?;
             if count("invalid") == results.len() { Err(Error::AllInvalid) } else { Ok(()) }
         }
+        KeysCommand::Export(args) => args.run(target).await,
+        // Carried out before: it has read its file.
+        KeysCommand::Import(_) => Ok(()),
         KeysCommand::Set { ids: Ids { ids }, .. } => {
             target.call(Method::POST, "/keys/bulk_update", Some(json!({"ids": ids, "set": said}))).await?;
             say(&format!("{} changed", ids.len()))
@@ -362,7 +398,10 @@ async fn switch(target: &Target, ids: &[u32], enabled: bool) -> Result<(), Error
 /// # Errors
 /// [`Error`].
 pub async fn events(command: EventsCommand, config: &Config) -> Result<(), Error> {
-    let EventsCommand::List { json, mut after, limit } = command;
+    let (json, mut after, limit) = match command {
+        EventsCommand::List { json, after, limit } => (json, after, limit),
+        EventsCommand::Export(args) => return export::export(&args, config).await,
+    };
     let target = Target::open(config).await?;
     let mut left = limit.unwrap_or(u64::MAX);
     let done = loop {

@@ -10,6 +10,7 @@
 pub mod backup;
 pub mod clock;
 mod replay;
+mod reseal;
 pub mod rules;
 mod sync;
 pub mod tape;
@@ -30,6 +31,7 @@ use projections::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::reseal::ResealError;
 use self::{
     clock::Clock,
     replay::replay,

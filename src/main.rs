@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use gemini_pool::{
     commands,
     config::{self, Config},
@@ -75,12 +75,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The pool as a whole
+    #[command(subcommand)]
+    Admin(commands::AdminCommand),
     /// The admin API's OpenAPI document
     Openapi,
+    /// What a shell needs to complete this program's commands, on standard output
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Completions { shell }) = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "gemini-pool", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
     let mut flags = BTreeMap::new();
     let Flags { port, host, data_dir } = cli.settings;
     if let Some(folder) = data_dir {
@@ -130,6 +142,9 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
         Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
+        Command::Admin(command) => Ok(commands::admin(command, &config).await?),
+        // Written before any setting was read.
+        Command::Completions { .. } => Ok(()),
         Command::Openapi => {
             println!("{}", gemini_pool::admin::openapi());
             Ok(())

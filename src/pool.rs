@@ -4,7 +4,9 @@
 //! the admin API or from the command line of a stopped pool.
 
 mod keys;
+pub mod master;
 pub mod restore;
+mod transfer;
 
 use std::{
     fs::OpenOptions,
@@ -33,7 +35,10 @@ use crate::{
     vault::{self, Vault, secret_names},
 };
 
-pub use self::keys::{GivenKey, GivenResult, Wanted};
+pub use self::{
+    keys::{GivenKey, GivenResult, Wanted},
+    transfer::{ExportedKey, Imported},
+};
 
 /// A machine's clock that is so many milliseconds behind the log is worth a word.
 const CLOCK_BEHIND: Millis = 60_000;
@@ -66,6 +71,9 @@ pub enum Error {
     /// The administrator's password.
     #[error(transparent)]
     Password(#[from] auth::HashError),
+    /// A new master key.
+    #[error(transparent)]
+    NewMaster(#[from] master::BadKey),
     /// The upstream address.
     #[error(transparent)]
     Base(#[from] BadBase),
@@ -112,9 +120,7 @@ impl Pool {
         // A killed server left it; whoever listens there now is somebody else.
         let _ = std::fs::remove_file(config.data_dir.join(ADDRESS_FILE));
         let sealed = journal.secrets()?;
-        let master =
-            own_secret(config.master_key.as_ref(), &config.data_dir, "master.key", sealed.is_empty())?;
-        let (vault, mut fresh) = Vault::open(&master, &sealed)?;
+        let (vault, mut fresh) = master::open_vault(config, &sealed)?;
         let kept = sealed.iter().find(|(name, _)| name == ADMIN_PASSWORD);
         let mut made_password = None;
         let hash = match kept {

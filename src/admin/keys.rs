@@ -1,5 +1,6 @@
 //! Upstream keys.
 
+pub(super) mod transfer;
 mod wishes;
 
 use std::sync::Arc;

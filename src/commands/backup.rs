@@ -134,7 +134,7 @@ async fn write(target: &Target, file: &mut NewFile, path: &Path) -> Result<(), E
 fn check(path: &Path) -> Result<(Manifest, u64), Unreadable> {
     let mut reader = Reader::open(BufReader::new(File::open(path).map_err(Unreadable::Io)?))?;
     let bar = progress::bar(reader.manifest().through, "events checked");
-    while reader.next()?.is_some() {
+    while reader.read()?.is_some() {
         bar.set_position(reader.events());
     }
     bar.finish_and_clear();

@@ -4,6 +4,7 @@
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
 mod findings;
+mod import;
 pub mod resources;
 mod update;
 
@@ -14,6 +15,7 @@ use projections::{
 
 pub use self::{
     findings::{Penalty, attempted, began, checked},
+    import::{AddedClient, Imported, import},
     update::{NewProxy, Wishes, add_keys_as, update_keys},
 };
 use crate::journal::SecretChange;

@@ -158,7 +158,7 @@ fn copy(
 ) -> Result<(), RestoreError> {
     let (mut entries, mut secrets) = (Vec::<Entry>::new(), Vec::<SecretChange>::new());
     loop {
-        let item = reader.next()?;
+        let item = reader.read()?;
         let ended = item.is_none();
         match item {
             Some(Item::Frame(entry)) => entries.push(entry),

@@ -176,7 +176,7 @@ fn write_the_next_old_log() {
 fn shapes(path: &Path) -> BTreeSet<(u16, u8)> {
     let mut reader = Reader::open(fs::File::open(path).unwrap()).unwrap();
     let mut shapes = BTreeSet::new();
-    while let Some(item) = reader.next().unwrap() {
+    while let Some(item) = reader.read().unwrap() {
         if let Item::Frame(entry) = item {
             shapes.insert((u16::from_be_bytes([entry.frame[4], entry.frame[5]]), entry.frame[3]));
         }

@@ -44,10 +44,10 @@ async fn packed(events: u32) -> Vec<u8> {
 fn unpacked(bytes: &[u8]) -> Result<(Manifest, Vec<Item>), Unreadable> {
     let mut reader = Reader::open(bytes)?;
     let mut items = Vec::new();
-    while let Some(item) = reader.next()? {
+    while let Some(item) = reader.read()? {
         items.push(item);
     }
-    assert!(reader.next()?.is_none());
+    assert!(reader.read()?.is_none());
     Ok((reader.manifest().clone(), items))
 }
 

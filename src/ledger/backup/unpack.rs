@@ -115,7 +115,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn next(&mut self) -> Result<Option<Item>, Unreadable> {
+    pub fn read(&mut self) -> Result<Option<Item>, Unreadable> {
         if self.ended {
             return Ok(None);
         }
