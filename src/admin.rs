@@ -5,6 +5,7 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod backup;
 mod document;
 mod edge;
 mod events;
@@ -12,6 +13,7 @@ mod explain;
 mod idempotency;
 mod jobs;
 mod keys;
+mod master_key;
 mod models;
 mod page;
 mod past;
@@ -25,6 +27,8 @@ mod state;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::Stream;
 use poem::{EndpointExt, IntoEndpoint, Route};
 use poem_openapi::{LicenseObject, OpenApiService, SecurityScheme, ServerObject, Tags, auth::Bearer};
 use projections::event::Actor;
@@ -53,6 +57,8 @@ enum Tag {
     Events,
     /// What was, and why.
     Past,
+    /// The pool as a whole: backups, its master key.
+    Server,
 }
 
 /// An administrator's access token.
@@ -74,30 +80,28 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
 type Apis = (
     session::SessionApi,
     keys::KeysApi,
-    keys::bulk::BulkApi,
+    (keys::bulk::BulkApi, keys::transfer::TransferApi),
     projects::ProjectsApi,
     models::ModelsApi,
     resources::ResourcesApi,
     jobs::JobsApi,
     settings::SettingsApi,
-    events::EventsApi,
-    explain::ExplainApi,
-    state::StateApi,
+    (events::EventsApi, explain::ExplainApi, state::StateApi),
+    (backup::BackupApi, master_key::MasterKeyApi),
 );
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
-        keys::bulk::BulkApi(pool.clone()),
+        (keys::bulk::BulkApi(pool.clone()), keys::transfer::TransferApi(pool.clone())),
         projects::ProjectsApi(pool.clone()),
         models::ModelsApi(pool.clone()),
         resources::ResourcesApi(pool.clone()),
         jobs::JobsApi(pool.clone()),
         settings::SettingsApi(pool.clone()),
-        events::EventsApi(pool.clone()),
-        explain::ExplainApi(pool.clone()),
-        state::StateApi(pool),
+        (events::EventsApi(pool.clone()), explain::ExplainApi(pool.clone()), state::StateApi(pool.clone())),
+        (backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description(document::ABOUT)
@@ -125,6 +129,26 @@ pub async fn call(
     path: &str,
     body: Option<serde_json::Value>,
 ) -> (u16, Vec<u8>) {
+    let response = respond(pool, verb, path, body).await;
+    let status = response.status().as_u16();
+    (status, response.into_body().into_vec().await.unwrap_or_default())
+}
+
+/// The same, for an answer too long to be held.
+pub async fn download(
+    pool: Arc<Pool>,
+    path: &str,
+) -> (u16, impl Stream<Item = std::io::Result<Bytes>> + Send + use<>) {
+    let response = respond(pool, http::Method::GET, path, None).await;
+    (response.status().as_u16(), response.into_body().into_bytes_stream())
+}
+
+async fn respond(
+    pool: Arc<Pool>,
+    verb: http::Method,
+    path: &str,
+    body: Option<serde_json::Value>,
+) -> poem::Response {
     use poem::{Body, Endpoint, Request, http::header};
     let token = pool.admins.cli_token(pool.clock.now()).text;
     let mut request = Request::builder()
@@ -138,7 +162,5 @@ pub async fn call(
             .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         request.set_body(Body::from_string(body.to_string()));
     }
-    let response = endpoint(pool).get_response(request).await;
-    let status = response.status().as_u16();
-    (status, response.into_body().into_vec().await.unwrap_or_default())
+    endpoint(pool).get_response(request).await
 }

@@ -6,10 +6,16 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod admin;
+mod backup;
 mod events;
+mod export;
+mod import;
+mod master_key;
 mod models;
 mod pages;
 mod past;
+mod progress;
 mod projects;
 mod remote;
 mod said;
@@ -22,13 +28,19 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::Method;
 use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::admin::{AdminCommand, admin};
+pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
 pub use self::events::{EventsCommand, events};
+pub use self::export::ExportEvents;
+pub use self::import::{ExportArgs, ImportArgs};
 pub use self::models::{ModelsArgs, ResourcesArgs, models, resources};
 pub use self::past::{ExplainArgs, ReplayArgs, explain, replay};
 pub use self::projects::projects;
@@ -40,11 +52,11 @@ use self::{
     said::{Said, read_keys},
 };
 use crate::{
-    admin,
+    admin as api,
     config::Config,
     journal,
-    ledger::clock::Clock,
-    pool::{self, Pool},
+    ledger::{backup::Unreadable, clock::Clock},
+    pool::{self, Pool, restore::RestoreError},
 };
 
 /// Upstream keys.
@@ -63,6 +75,10 @@ pub enum KeysCommand {
         #[command(flatten)]
         said: Box<Said>,
     },
+    /// Add the keys of another program, and its access keys of apps; what is there already stays as it is
+    Import(ImportArgs),
+    /// Write every key with its secret, unsealed, as JSON that `keys import` reads
+    Export(ExportArgs),
     /// Say something of keys: of all of them, or of none
     Set {
         /// Which.
@@ -182,6 +198,21 @@ pub enum Error {
     /// Nothing given.
     #[error("no keys were given: pipe them in (`gemini-pool keys add < keys.txt`) or name a --file")]
     NoKeys,
+    /// A file of another program without them.
+    #[error("there is no key in it (read as {from}; --from says whose file it is)")]
+    NothingToImport {
+        /// How it was read.
+        from: &'static str,
+    },
+    /// A list in another program's settings.
+    #[error("{name} is no list of texts: it wants a JSON array, or keys separated by commas")]
+    BadVariable {
+        /// Its name.
+        name: &'static str,
+    },
+    /// An export that nobody confirmed.
+    #[error("this writes every upstream key as it is, unsealed; say --yes if that is what you want")]
+    SayYes,
     /// None of them can be a key.
     #[error("none of these can be a key: a key holds visible ASCII characters only, up to 512 of them")]
     AllInvalid,
@@ -200,6 +231,21 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file to be read or written.
+    #[error("cannot read or write {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A backup that was just written.
+    #[error("the backup that was written is not whole, so it was not kept")]
+    Backup(#[from] Unreadable),
+    /// A backup that was to be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Something in it is no key.
     #[error(
         "entry {place} of the JSON array is no key: write a text, or an object with `key` and what else is said of it; \
@@ -257,15 +303,32 @@ impl Target {
     async fn call(&self, verb: Method, path: &str, body: Option<Value>) -> Result<Value, Error> {
         let (status, answer) = match self {
             Self::There(remote) => remote.call(verb, path, body).await?,
-            Self::Here(pool) => admin::call(Arc::clone(pool), verb, path, body).await,
+            Self::Here(pool) => api::call(Arc::clone(pool), verb, path, body).await,
         };
         if (200..300).contains(&status) {
             return serde_json::from_slice(&answer)
                 .map_err(|_| Error::Answer("the answer is no JSON".to_owned()));
         }
-        let told = serde_json::from_slice::<Value>(&answer).ok();
-        let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
-        Err(Error::Answer(told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned)))
+        Err(refusal(status, &answer))
+    }
+
+    /// Gets an answer too long to be held, piece by piece.
+    async fn download(&self, path: &str) -> Result<BoxStream<'static, io::Result<Bytes>>, Error> {
+        let (status, pieces) = match self {
+            Self::There(remote) => {
+                let (status, pieces) = remote.download(path).await?;
+                (status, pieces.boxed())
+            }
+            Self::Here(pool) => {
+                let (status, pieces) = api::download(Arc::clone(pool), path).await;
+                (status, pieces.boxed())
+            }
+        };
+        if (200..300).contains(&status) {
+            return Ok(pieces);
+        }
+        let answer: Vec<Bytes> = pieces.try_collect().await?;
+        Err(refusal(status, &answer.concat()))
     }
 
     async fn close(self) {
@@ -275,6 +338,12 @@ impl Target {
             pool.close().await;
         }
     }
+}
+
+fn refusal(status: u16, answer: &[u8]) -> Error {
+    let told = serde_json::from_slice::<Value>(answer).ok();
+    let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    Error::Answer(told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned))
 }
 
 /// Carries out `gemini-pool keys …`.
@@ -290,10 +359,15 @@ pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
             body
         }
         KeysCommand::Set { said, .. } => said.body()?,
+        KeysCommand::Export(args) => args.check().map(|()| Map::new())?,
         _ => Map::new(),
     };
+    let imported = if let KeysCommand::Import(args) = &command { Some(args.read()?) } else { None };
     let target = Target::open(config).await?;
-    let done = on_keys(command, said, &target).await;
+    let done = match (&command, imported) {
+        (KeysCommand::Import(args), Some(found)) => args.run(found, &target).await,
+        _ => on_keys(command, said, &target).await,
+    };
     target.close().await;
     done
 }
@@ -313,6 +387,9 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             ))?;
             if count("invalid") == results.len() { Err(Error::AllInvalid) } else { Ok(()) }
         }
+        KeysCommand::Export(args) => args.run(target).await,
+        // Carried out before: it has read its file.
+        KeysCommand::Import(_) => Ok(()),
         KeysCommand::Set { ids: Ids { ids }, .. } => {
             target.call(Method::POST, "/keys/bulk_update", Some(json!({"ids": ids, "set": said}))).await?;
             say(&format!("{} changed", ids.len()))

@@ -185,9 +185,9 @@ pub fn load(flags: BTreeMap<&'static str, String>) -> Result<Config, Mistakes> {
         .collect::<Vec<_>>();
     let mut mistakes = Vec::new();
     let mut dot_env = BTreeMap::new();
-    match dotenvy::from_path_iter(".env") {
-        Ok(lines) => {
-            for line in lines {
+    match std::fs::read_to_string(".env") {
+        Ok(text) => {
+            for line in dotenvy::from_read_iter(quoted(&text).as_bytes()) {
                 match line {
                     Ok((name, value)) => drop(dot_env.insert(name, value)),
                     // The cause would repeat the line, which may hold a secret.
@@ -201,7 +201,7 @@ pub fn load(flags: BTreeMap<&'static str, String>) -> Result<Config, Mistakes> {
                 }
             }
         }
-        Err(error) if error.not_found() => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(_) => mistakes
             .push(Mistake { name: ".env".to_owned(), wants: "a file that can be read, or none".to_owned() }),
     }
@@ -221,4 +221,14 @@ pub fn load(flags: BTreeMap<&'static str, String>) -> Result<Config, Mistakes> {
         Ok(_) => Err(Mistakes(mistakes)),
         Err(Mistakes(more)) => Err(Mistakes(mistakes.into_iter().chain(more).collect())),
     }
+}
+
+/// With quotes around JSON arrays, as which other programs read keys: `KEYS=["a", "b"]` would else lose its own.
+fn quoted(dot_env: &str) -> String {
+    let lines = dot_env.lines().map(|line| {
+        let (name, value) = line.split_once('=').map_or((line, ""), |(name, value)| (name, value.trim()));
+        let bare = value.starts_with('[') && value.ends_with(']') && !value.contains('\'');
+        if bare { format!("{name}='{value}'\n") } else { format!("{line}\n") }
+    });
+    lines.collect()
 }

@@ -23,7 +23,10 @@
 //!    Reading goes on.
 //! 5. **Reading** is by position, exclusive: `read(after, …)` begins with
 //!    `after + 1`. Once read, an entry never changes.
-//! 6. **One writer.** Opening what another process has open is
+//! 6. **Restoring.** [`Journal::adopt`] takes entries of another journal as they
+//!    are, with their own numbers: each beyond the last one here, and gaps (where
+//!    old traffic was trimmed there) stay gaps.
+//! 7. **One writer.** Opening what another process has open is
 //!    [`Error::InUse`], at once.
 
 pub mod codec;
@@ -127,6 +130,12 @@ pub trait Journal: Send + Sync {
     /// [`Error::Conflict`], [`Error::Poisoned`], [`Error::Store`].
     fn append(&self, batch: Batch<'_>) -> Result<(), Error>;
 
+    /// Takes entries and secrets of a backup; see rule 6. All or nothing, and durable after the next sync.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::Poisoned`], [`Error::Store`].
+    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error>;
+
     /// Forces everything appended so far to the disk, beside appends; see rule 3.
     ///
     /// # Errors
@@ -153,4 +162,16 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error::Store`].
     fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error>;
+}
+
+/// Whether each entry is beyond the one before, and the first beyond `last`.
+///
+/// # Errors
+/// [`Error::Conflict`].
+fn refuse_unless_beyond(last: Seq, entries: &[Entry]) -> Result<(), Error> {
+    entries.iter().try_fold(last, |last, entry| {
+        let beyond = entry.seq > last;
+        beyond.then_some(entry.seq).ok_or(Error::Conflict { after: entry.seq.saturating_sub(1), last })
+    })?;
+    Ok(())
 }

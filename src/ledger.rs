@@ -7,9 +7,11 @@
 //! waits for the disk. Its invariant: **nothing is acknowledged before it is
 //! appended and folded**, a command not before it is on the disk.
 
+pub mod backup;
 pub mod clock;
 mod past;
 mod replay;
+mod reseal;
 pub mod rules;
 mod sync;
 pub mod tape;
@@ -30,6 +32,7 @@ use projections::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::reseal::ResealError;
 use self::{
     clock::Clock,
     replay::replay,

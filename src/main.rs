@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use gemini_pool::{
     commands,
     config::{self, Config},
@@ -77,18 +77,34 @@ enum Command {
     Explain(commands::ExplainArgs),
     /// The pool as it was after an event or at a time, and what changed since
     Replay(commands::ReplayArgs),
+    /// Write the log and the sealed secrets into a file, also while the pool runs
+    Backup(commands::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(commands::RestoreArgs),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
+    /// The pool as a whole
+    #[command(subcommand)]
+    Admin(commands::AdminCommand),
     /// The admin API's OpenAPI document
     Openapi,
+    /// What a shell needs to complete this program's commands, on standard output
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Completions { shell }) = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "gemini-pool", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
     let mut flags = BTreeMap::new();
     let Flags { port, host, data_dir } = cli.settings;
     if let Some(folder) = data_dir {
@@ -140,7 +156,12 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Explain(args) => Ok(commands::explain(args, &config).await?),
         Command::Replay(args) => Ok(commands::replay(args, &config).await?),
+        Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
+        Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
+        Command::Admin(command) => Ok(commands::admin(command, &config).await?),
+        // Written before any setting was read.
+        Command::Completions { .. } => Ok(()),
         Command::Openapi => {
             println!("{}", gemini_pool::admin::openapi());
             Ok(())

@@ -4,7 +4,10 @@
 //! the admin API or from the command line of a stopped pool.
 
 mod keys;
+pub mod master;
+pub mod restore;
 mod settings;
+mod transfer;
 
 use std::{
     fs::OpenOptions,
@@ -34,7 +37,10 @@ use crate::{
     vault::{self, Vault},
 };
 
-pub use self::keys::{GivenKey, GivenResult, Revealed, Wanted};
+pub use self::{
+    keys::{GivenKey, GivenResult, Revealed, Wanted},
+    transfer::{ExportedKey, Imported},
+};
 
 /// A machine's clock that is so many milliseconds behind the log is worth a word.
 const CLOCK_BEHIND: Millis = 60_000;
@@ -67,6 +73,9 @@ pub enum Error {
     /// The administrator's password.
     #[error(transparent)]
     Password(#[from] auth::HashError),
+    /// A new master key.
+    #[error(transparent)]
+    NewMaster(#[from] master::BadKey),
     /// The upstream address.
     #[error(transparent)]
     Base(#[from] BadBase),
@@ -117,9 +126,7 @@ impl Pool {
         // A killed server left it; whoever listens there now is somebody else.
         let _ = std::fs::remove_file(config.data_dir.join(ADDRESS_FILE));
         let sealed = journal.secrets()?;
-        let master =
-            own_secret(config.master_key.as_ref(), &config.data_dir, "master.key", sealed.is_empty())?;
-        let (vault, mut fresh) = Vault::open(&master, &sealed)?;
+        let (vault, mut fresh) = master::open_vault(config, &sealed)?;
         let kept = sealed.iter().find(|(name, _)| name == ADMIN_PASSWORD);
         let mut made_password = None;
         let hash = match kept {
@@ -255,7 +262,7 @@ fn own_secret(
                     or move the data directory away and add the keys again";
         return Err(failed(std::io::Error::new(std::io::ErrorKind::NotFound, lost)));
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    private_folder(folder).map_err(failed)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             let secret = hex(&vault::random::<32>()?);
@@ -278,6 +285,11 @@ fn own_secret(
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Makes a folder for its owner alone, where there is none.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A password that nobody chose: 20 characters without look-alikes, 115 bits.

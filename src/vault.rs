@@ -4,8 +4,8 @@
 //! which is itself sealed under the master key, both bound to the secret's
 //! name), the keyed digests that tell secrets apart, and the opened secrets in
 //! memory. It refuses to do IO: the journal stores what it seals. Its invariant:
-//! a secret leaves this module as a header for Google, or as bytes to mask in
-//! what comes back, and in no other way.
+//! a secret leaves this module as a header for Google, as bytes to mask in what
+//! comes back, or to an operator whose asking is on record; and in no other way.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -96,6 +96,12 @@ impl UpstreamKey {
         self.header.clone()
     }
 
+    /// For an operator who asked for it, once that is in the log.
+    #[must_use]
+    pub fn reveal(&self) -> SecretString {
+        SecretString::from(String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+
     /// For sealing it.
     fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -130,7 +136,9 @@ pub fn tail_of(secret: &[u8]) -> String {
 
 /// See the module.
 pub struct Vault {
-    master: SecretBox<[u8; KEY]>,
+    master: RwLock<SecretBox<[u8; KEY]>>,
+    /// Held while something that was sealed is on its way into the journal; alone, while the master key changes.
+    sealing: tokio::sync::RwLock<()>,
     fingerprints: SecretBox<[u8; KEY]>,
     clients: SecretBox<[u8; KEY]>,
     open: RwLock<HashMap<Fingerprint, UpstreamKey>>,
@@ -169,7 +177,8 @@ impl Vault {
         };
         let derive = |context| SecretBox::new(Box::new(blake3::derive_key(context, &digest_key)));
         let vault = Self {
-            master: SecretBox::new(Box::new(master)),
+            master: RwLock::new(SecretBox::new(Box::new(master))),
+            sealing: tokio::sync::RwLock::default(),
             fingerprints: derive(FINGERPRINT_CONTEXT),
             clients: derive(CLIENT_CONTEXT),
             open: RwLock::default(),
@@ -187,7 +196,7 @@ impl Vault {
         for (fingerprint, key) in vault.open.write().iter_mut() {
             let name = route_name(fingerprint);
             let Some(sealed) = routes.get(&*name) else { continue };
-            let secret = unseal(vault.master.expose_secret(), &name, sealed)?;
+            let secret = unseal(vault.master.read().expose_secret(), &name, sealed)?;
             let route = str::from_utf8(&secret).ok().and_then(|text| Route::parse(text).ok());
             key.route = route.ok_or(Error::NotAProxy { name })?;
         }
@@ -218,7 +227,7 @@ impl Vault {
     pub fn admit(&self, key: UpstreamKey) -> Result<(Fingerprint, SecretChange), Error> {
         let fingerprint = self.fingerprint(&key);
         let name = secret_name(&fingerprint);
-        let sealed = Some(seal(self.master.expose_secret(), &name, key.bytes())?);
+        let sealed = Some(seal(self.master.read().expose_secret(), &name, key.bytes())?);
         self.admitted.lock().insert(fingerprint, key);
         Ok((fingerprint, SecretChange { name, sealed }))
     }
@@ -252,7 +261,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Random`].
     pub fn seal(&self, name: &str, secret: &[u8]) -> Result<SecretChange, Error> {
-        let sealed = Some(seal(self.master.expose_secret(), name, secret)?);
+        let sealed = Some(seal(self.master.read().expose_secret(), name, secret)?);
         Ok(SecretChange { name: name.to_owned(), sealed })
     }
 
@@ -261,7 +270,48 @@ impl Vault {
     /// # Errors
     /// [`Error::DoesNotOpen`].
     pub fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        unseal(self.master.expose_secret(), name, sealed)
+        unseal(self.master.read().expose_secret(), name, sealed)
+    }
+
+    /// To be held from sealing something until it is committed: else a change of the master key may come between,
+    /// and what was sealed before it never opens again.
+    pub async fn sealing(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.sealing.read().await
+    }
+
+    /// To be held while the master key changes.
+    pub async fn sealing_alone(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.sealing.write().await
+    }
+
+    /// Whether this is the master key already.
+    #[must_use]
+    pub fn is_master(&self, key: &SecretString) -> bool {
+        blake3::derive_key(MASTER_CONTEXT, key.expose_secret().as_bytes())
+            == *self.master.read().expose_secret()
+    }
+
+    /// Everything that is stored, sealed under another master key, with new data keys.
+    ///
+    /// # Errors
+    /// [`Error`]: one of them does not open.
+    pub fn reseal(
+        &self,
+        sealed: &[(String, Vec<u8>)],
+        new: &SecretString,
+    ) -> Result<Vec<SecretChange>, Error> {
+        let new = Zeroizing::new(blake3::derive_key(MASTER_CONTEXT, new.expose_secret().as_bytes()));
+        let changes = sealed.iter().map(|(name, sealed)| {
+            let secret = self.unseal(name, sealed)?;
+            Ok(SecretChange { name: name.clone(), sealed: Some(seal(&new, name, &secret)?) })
+        });
+        changes.collect()
+    }
+
+    /// From here on this one seals.
+    pub fn change_master(&self, new: &SecretString) {
+        let new = blake3::derive_key(MASTER_CONTEXT, new.expose_secret().as_bytes());
+        *self.master.write() = SecretBox::new(Box::new(new));
     }
 
     /// The opened key; none once it was removed.
@@ -411,6 +461,32 @@ mod tests {
             assert!(vault.unseal("one", &changed).is_err(), "byte {at}");
             assert!(vault.unseal("one", &sealed[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn what_is_sealed_anew_opens_under_the_new_master_key_only() {
+        let (vault, fresh) = Vault::open(&master("the old one"), &[]).unwrap();
+        let (fingerprint, key) = vault.admit(UpstreamKey::new("AIzaSy-secret").unwrap()).unwrap();
+        let other = vault.seal("meta/other", b"something else").unwrap();
+        let stored = |changes: Vec<SecretChange>| -> Vec<_> {
+            changes.into_iter().map(|change| (change.name, change.sealed.unwrap())).collect()
+        };
+        let before = stored(fresh.into_iter().chain([key, other]).collect());
+        let after = stored(vault.reseal(&before, &master("the new one")).unwrap());
+        assert_eq!(after.len(), 3);
+        assert!(Vault::open(&master("the old one"), &after).is_err());
+        let (opened, fresh) = Vault::open(&master("the new one"), &after).unwrap();
+        assert!(fresh.is_empty() && opened.upstream_key(&fingerprint).is_some());
+        assert_eq!(*opened.unseal("meta/other", &after[2].1).unwrap(), b"something else");
+        // All or nothing: one that does not open stops it.
+        let mut damaged = before.clone();
+        damaged[1].1[40] ^= 1;
+        assert!(vault.reseal(&damaged, &master("the new one")).is_err());
+        vault.change_master(&master("the new one"));
+        assert!(vault.is_master(&master("the new one")) && !vault.is_master(&master("the old one")));
+        assert!(vault.unseal("meta/other", &before[2].1).is_err());
+        let sealed = vault.seal("meta/more", b"more").unwrap().sealed.unwrap();
+        assert_eq!(*opened.unseal("meta/more", &sealed).unwrap(), b"more");
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
         let most = match path.rsplit_once("/bulk_").map(|(_, name)| name) {
             Some("add") => KEYS_BODY,
             Some(_) => IDS_BODY,
+            None if path.ends_with("/keys/import") => KEYS_BODY,
             None => BODY,
         };
         let body = request.take_body().into_bytes_limit(most).await.map_err(|error| match error {

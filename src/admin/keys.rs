@@ -5,6 +5,7 @@
 
 pub(super) mod bulk;
 mod find;
+pub(super) mod transfer;
 pub(super) mod view;
 mod wishes;
 

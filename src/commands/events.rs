@@ -10,7 +10,9 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    Error, Target, number,
+    Error, Target,
+    export::{self, ExportEvents},
+    number,
     remote::{Remote, query},
     say, text,
 };
@@ -24,6 +26,8 @@ const TRIES: (u32, Duration) = (60, Duration::from_secs(1));
 /// The log.
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
+    /// Write every event into a file, as JSON, one a line
+    Export(ExportEvents),
     /// Print events, oldest first
     List {
         /// As JSON, one event a line
@@ -112,6 +116,7 @@ impl Which {
 /// [`Error`].
 pub async fn events(command: EventsCommand, config: &Config) -> Result<(), Error> {
     match command {
+        EventsCommand::Export(args) => export::export(&args, config).await,
         EventsCommand::Tail { json, after, which } => tail(json, after, which.parameters(), config).await,
         EventsCommand::Show { seq, json } => {
             let target = Target::open(config).await?;

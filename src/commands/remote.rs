@@ -1,7 +1,9 @@
 //! A running pool, asked over its admin API.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use http::{Method, header::CONTENT_TYPE};
 use serde_json::Value;
 
@@ -37,16 +39,36 @@ impl Remote {
         path: &str,
         body: Option<Value>,
     ) -> Result<(u16, Vec<u8>), Error> {
+        let response = self.send(verb, path, body).await?;
+        let status = response.status().as_u16();
+        Ok((status, response.bytes().await.map_err(|error| self.silent(&error))?.to_vec()))
+    }
+
+    /// The same, for an answer too long to be held.
+    pub(super) async fn download(
+        &self,
+        path: &str,
+    ) -> Result<(u16, impl Stream<Item = io::Result<Bytes>> + Send + use<>), Error> {
+        let response = self.send(Method::GET, path, None).await?;
+        let status = response.status().as_u16();
+        let pieces = stream::try_unfold(response, |mut response| async {
+            let piece = response.chunk().await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, response)))
+        });
+        Ok((status, pieces))
+    }
+
+    async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
         let url = format!("http://{}/api{path}", self.address);
         let mut request = self.client.request(verb, url).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let failed =
-            |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
-        let response = request.send().await.map_err(failed)?;
-        let status = response.status().as_u16();
-        Ok((status, response.bytes().await.map_err(failed)?.to_vec()))
+        request.send().await.map_err(|error| self.silent(&error))
+    }
+
+    fn silent(&self, error: &reqwest::Error) -> Error {
+        Error::Remote(format!("{} does not answer: {error}", self.address))
     }
 
     /// Listens to a stream of its events.

@@ -113,7 +113,8 @@ pub(super) fn read_keys(file: Option<&Path>) -> Result<Vec<Value>, Error> {
     if keys.is_empty() { Err(Error::NoKeys) } else { Ok(keys) }
 }
 
-fn parse_keys(text: &str) -> Result<Vec<Value>, Error> {
+/// Keys as text: separated somehow, or a JSON array.
+pub(super) fn parse_keys(text: &str) -> Result<Vec<Value>, Error> {
     if !text.trim_start().starts_with('[') {
         return Ok(split_keys(text).ok_or(Error::BadList)?.into_iter().map(Value::from).collect());
     }

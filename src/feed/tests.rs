@@ -8,7 +8,7 @@ use super::*;
 use crate::{journal::memory::MemoryJournal, ledger::clock::Clock};
 
 fn ledger() -> Ledger {
-    Ledger::open(Arc::new(MemoryJournal::new()), Clock::system(), 3, Vec::new()).unwrap()
+    Ledger::open(Arc::new(MemoryJournal::new()), Clock::system(), || 3, Vec::new()).unwrap()
 }
 
 async fn write(ledger: &Ledger, events: u32) {

@@ -58,6 +58,19 @@ fn changes_secrets_with_the_batch_or_not_at_all(journal: &dyn Journal) {
     assert_eq!(journal.secrets().unwrap(), [("three".into(), b"3".to_vec()), ("two".into(), b"2".to_vec())]);
 }
 
+fn adopts_what_is_beyond_its_end(journal: &dyn Journal) {
+    let entry = |seq, frame: &str| Entry { seq, frame: frame.as_bytes().to_vec() };
+    journal.adopt(&[], &[secret("one", Some("1"))]).unwrap();
+    journal.adopt(&[entry(1, "a"), entry(2, "b")], &[]).unwrap();
+    for refused in [&[entry(2, "B")][..], &[entry(4, "d"), entry(3, "c")]] {
+        assert!(matches!(journal.adopt(refused, &[secret("two", Some("2"))]), Err(Error::Conflict { .. })));
+    }
+    append(journal, 2, &["c"]).unwrap();
+    journal.sync().unwrap();
+    assert_eq!((journal.last(), read(journal, 0, 10)), (3, rows(&[(1, "a"), (2, "b"), (3, "c")])));
+    assert_eq!(journal.secrets().unwrap(), [("one".into(), b"1".to_vec())]);
+}
+
 fn cuts_a_tail(journal: &dyn Journal) {
     append(journal, 0, &["a", "b", "c"]).unwrap();
     journal.cut(1).unwrap();
@@ -109,6 +122,7 @@ suite! {
     reads_exclusively_and_in_pages
     refuses_a_writer_that_is_behind
     changes_secrets_with_the_batch_or_not_at_all
+    adopts_what_is_beyond_its_end
     cuts_a_tail
     syncs_beside_appends
     survives_many_batches
@@ -132,6 +146,21 @@ mod on_disk {
         assert_eq!(journal.secrets().unwrap(), [("one".into(), b"1".to_vec())]);
         append(&journal, 2, &["c"]).unwrap();
         assert_eq!(journal.last(), 3);
+    }
+
+    /// Where old traffic was trimmed before a backup was made.
+    #[test]
+    fn what_is_adopted_may_have_gaps() {
+        let folder = tempfile::tempdir().unwrap();
+        let entries = [3, 7].map(|seq| Entry { seq, frame: vec![seq as u8] });
+        {
+            let journal = FjallJournal::open(folder.path()).unwrap();
+            journal.adopt(&entries, &[]).unwrap();
+            journal.sync().unwrap();
+        }
+        let journal = FjallJournal::open(folder.path()).unwrap();
+        assert_eq!((journal.last(), journal.read(0, 10).unwrap()), (7, entries.to_vec()));
+        append(&journal, 7, &["h"]).unwrap();
     }
 
     #[test]

@@ -17,11 +17,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
 use parking_lot::Mutex;
 use projections::Seq;
 
-use super::{Batch, Entry, Error, Journal};
+use super::{Batch, Entry, Error, Journal, SecretChange, refuse_unless_beyond};
 
 /// Tag of log entries: leaves room for other kinds of rows.
 const LOG_TAG: u8 = b'e';
@@ -124,6 +124,17 @@ impl FjallJournal {
         if self.poisoned.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
     }
 
+    fn change(&self, writes: &mut OwnedWriteBatch, secrets: &[SecretChange]) {
+        for change in secrets {
+            match &change.sealed {
+                Some(sealed) => {
+                    writes.insert(&self.vault, change.name.as_bytes(), Slice::from(sealed.as_slice()));
+                }
+                None => writes.remove(&self.vault, change.name.as_bytes()),
+            }
+        }
+    }
+
     /// Best effort: `head` is a witness, not the record.
     fn witness(&self, seq: Seq) {
         if let Err(error) = self.head.write_all_at(format!("{seq:020}\n").as_bytes(), 0) {
@@ -143,16 +154,23 @@ impl Journal for FjallJournal {
         for (seq, frame) in (batch.after + 1..).zip(batch.frames) {
             writes.insert(&self.log, key_of(seq), Slice::from(frame.as_slice()));
         }
-        for change in batch.secrets {
-            match &change.sealed {
-                Some(sealed) => {
-                    writes.insert(&self.vault, change.name.as_bytes(), Slice::from(sealed.as_slice()));
-                }
-                None => writes.remove(&self.vault, change.name.as_bytes()),
-            }
-        }
+        self.change(&mut writes, batch.secrets);
         writes.commit().map_err(|error| self.poison("append to", error))?;
         *last += batch.frames.len() as Seq;
+        Ok(())
+    }
+
+    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error> {
+        let mut last = self.last.lock();
+        self.refuse_if_poisoned()?;
+        refuse_unless_beyond(*last, entries)?;
+        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
+        for entry in entries {
+            writes.insert(&self.log, key_of(entry.seq), Slice::from(entry.frame.as_slice()));
+        }
+        self.change(&mut writes, secrets);
+        writes.commit().map_err(|error| self.poison("restore", error))?;
+        *last = entries.last().map_or(*last, |entry| entry.seq);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use projections::Seq;
 
-use super::{Batch, Entry, Error, Journal};
+use super::{Batch, Entry, Error, Journal, SecretChange, refuse_unless_beyond};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -23,6 +23,15 @@ struct Inner {
 impl Inner {
     fn last(&self) -> Seq {
         self.frames.len() as Seq
+    }
+
+    fn change(&mut self, secrets: &[SecretChange]) {
+        for change in secrets {
+            match &change.sealed {
+                Some(sealed) => self.secrets.insert(change.name.clone(), sealed.clone()),
+                None => self.secrets.remove(&change.name),
+            };
+        }
     }
 }
 
@@ -42,12 +51,20 @@ impl Journal for MemoryJournal {
             return Err(Error::Conflict { after: batch.after, last });
         }
         inner.frames.extend_from_slice(batch.frames);
-        for change in batch.secrets {
-            match &change.sealed {
-                Some(sealed) => inner.secrets.insert(change.name.clone(), sealed.clone()),
-                None => inner.secrets.remove(&change.name),
-            };
+        inner.change(batch.secrets);
+        Ok(())
+    }
+
+    /// Refuses gaps too: here an entry's number is its place.
+    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        let last = inner.last();
+        refuse_unless_beyond(last, entries)?;
+        if let Some((entry, _)) = entries.iter().zip(last + 1..).find(|(entry, place)| entry.seq != *place) {
+            return Err(Error::Conflict { after: entry.seq - 1, last });
         }
+        inner.frames.extend(entries.iter().map(|entry| entry.frame.clone()));
+        inner.change(secrets);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
 mod findings;
+mod import;
 pub mod resources;
 mod settings;
 mod update;
@@ -15,6 +16,7 @@ use projections::{
 
 pub use self::{
     findings::{Penalty, attempted, began, checked},
+    import::{AddedClient, Imported, import},
     settings::change_settings,
     update::{NewProxy, Wishes, add_keys_as, tag_keys, update_keys},
 };

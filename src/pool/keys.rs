@@ -71,15 +71,62 @@ pub enum GivenResult {
     NotAKey,
 }
 
+/// Keys to add, sealed and ready for the rules.
+pub(super) struct Prepared {
+    /// What is decided already; none where the rules decide.
+    results: Vec<Option<GivenResult>>,
+    pub(super) new: Vec<(NewKey, Wishes)>,
+    routes: Vec<Option<Route>>,
+    pub(super) fingerprints: Vec<Fingerprint>,
+}
+
+impl Prepared {
+    /// Takes out what goes to the rules.
+    pub(super) fn take(&mut self) -> (Vec<(NewKey, Wishes)>, Vec<Option<Route>>) {
+        (std::mem::take(&mut self.new), std::mem::take(&mut self.routes))
+    }
+
+    /// With what the rules said of each of the rest, in order.
+    pub(super) fn results(self, added: Vec<Added>) -> Vec<GivenResult> {
+        let mut added = added.into_iter();
+        let results = self.results.into_iter();
+        results.filter_map(|result| result.or_else(|| added.next().map(GivenResult::Taken))).collect()
+    }
+}
+
+/// The ways of those that are new.
+pub(super) fn ways(added: &[Added], routes: Vec<Option<Route>>) -> Vec<(KeyId, Route)> {
+    let ways = added.iter().zip(routes).filter_map(|(added, route)| match added {
+        Added::New(key) => Some((*key, route?)),
+        Added::Known(_) | Added::Removed => None,
+    });
+    ways.collect()
+}
+
 impl Pool {
     /// Adds keys; tells what became of each, in order.
     ///
     /// # Errors
     /// [`Error::Commit`]: none was added. [`Error::Vault`].
     pub async fn add_keys(&self, given: Vec<GivenKey>, actor: Actor) -> Result<Vec<GivenResult>, Error> {
+        let _sealing = self.vault.sealing().await;
+        let mut prepared = self.prepare(given)?;
+        let (new, routes) = prepared.take();
+        let vault = Arc::clone(&self.vault);
+        let added = self.ledger.commit(move |state| {
+            let decision = rules::add_keys_as(state, new, &actor)?;
+            vault.stage(ways(&decision.answer, routes));
+            Ok(decision)
+        });
+        let added = added.await;
+        self.vault.dismiss(&prepared.fingerprints);
+        Ok(prepared.results(added?))
+    }
+
+    /// Seals keys, for a rule that adds them; say [`Vault::dismiss`] of their fingerprints afterwards.
+    pub(super) fn prepare(&self, given: Vec<GivenKey>) -> Result<Prepared, Error> {
         let mut results = Vec::with_capacity(given.len());
-        let mut new = Vec::new();
-        let mut routes = Vec::new();
+        let (mut new, mut routes, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
         for GivenKey { secret, wanted: Wanted { mut wishes, route } } in given {
             let Ok(key) = UpstreamKey::new(secret.expose_secret()) else {
                 results.push(Some(GivenResult::NotAKey));
@@ -92,26 +139,10 @@ impl Pool {
             let (label, project) = (String::new(), None);
             new.push((NewKey { fingerprint, tail, label, project, secret }, wishes));
             routes.push(route);
+            fingerprints.push(fingerprint);
             results.push(None);
         }
-        let fingerprints: Vec<Fingerprint> = new.iter().map(|(new, _)| new.fingerprint).collect();
-        let vault = Arc::clone(&self.vault);
-        let added = self.ledger.commit(move |state| {
-            let decision = rules::add_keys_as(state, new, &actor)?;
-            let routes = decision.answer.iter().zip(routes).filter_map(|(added, route)| match added {
-                Added::New(key) => Some((*key, route?)),
-                Added::Known(_) | Added::Removed => None,
-            });
-            vault.stage(routes);
-            Ok(decision)
-        });
-        let added = added.await;
-        self.vault.dismiss(&fingerprints);
-        let mut added = added?.into_iter();
-        Ok(results
-            .into_iter()
-            .filter_map(|result| result.or_else(|| added.next().map(GivenResult::Taken)))
-            .collect())
+        Ok(Prepared { results, new, routes, fingerprints })
     }
 
     /// Changes what operators say of keys: of all of them, or of none; gives those that became different.
@@ -138,6 +169,7 @@ impl Pool {
         wanted: Wanted,
         actor: Actor,
     ) -> Result<BTreeSet<KeyId>, Error> {
+        let _sealing = self.vault.sealing().await;
         let Wanted { wishes, route } = wanted;
         let mut updates = Vec::with_capacity(keys.len());
         for id in keys {

@@ -54,6 +54,17 @@ impl Setup {
         setup
     }
 
+    /// A data directory without a Google or a key.
+    pub(crate) fn alone() -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let data = folder.path().join("data");
+        Self { folder, settings: BTreeMap::new() }
+            .with("DATABASE_URL", &format!("fjall:{}", data.display()))
+            .with("ADMIN_PASSWORD", PASSWORD)
+            .with("HOST", "127.0.0.1")
+            .with("PORT", "0")
+    }
+
     /// Says a setting; an empty value takes it back.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Keys in one call, at most.
-const MOST: usize = 20_000;
+pub(super) const MOST: usize = 20_000;
 
 pub(in crate::admin) struct BulkApi(pub(in crate::admin) Option<Arc<Pool>>);
 

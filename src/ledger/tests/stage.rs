@@ -16,7 +16,7 @@ use crate::journal::Batch;
 use crate::journal::codec::ChainHash;
 use crate::{
     gemini::classify::{Blame, Hold},
-    journal::{Entry, Error, memory::MemoryJournal},
+    journal::{Entry, Error, SecretChange, memory::MemoryJournal},
 };
 use projections::Millis;
 
@@ -213,6 +213,10 @@ impl Journal for Staged {
         self.door.pass();
         self.spend(&self.appends_left, "append to")?;
         self.inner.append(batch)
+    }
+
+    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error> {
+        self.inner.adopt(entries, secrets)
     }
 
     fn sync(&self) -> Result<(), Error> {

@@ -1,0 +1,5 @@
+//! Backup and restore, export and import, and a new master key.
+
+mod backup;
+mod keys;
+mod master_key;
