@@ -113,10 +113,10 @@ impl Wanted {
     fn filter(self) -> Result<Filter, Problem> {
         let known = |name: &String| event::TYPES.iter().any(|(_, _, known, _)| known == name);
         if let Some(unknown) = self.types.iter().find(|name| !known(name) && *name != "Unknown") {
-            return Err(Problem::bad_request(format!(
-                "there are no events of type `{}`; the document of this API, or docs/events.md, has the types",
-                unknown.chars().take(64).collect::<String>()
-            )));
+            let unknown: String = unknown.chars().take(64).collect();
+            let known: Vec<&str> = event::TYPES.iter().map(|(_, _, name, _)| *name).collect();
+            let text = format!("there are no events of type `{unknown}`; the types are {}", known.join(", "));
+            return Err(Problem::bad_request(text));
         }
         let request = self.request.map(|text| text.parse::<RequestId>()).transpose();
         Ok(Filter {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use projections::{Millis, Seq};
+use projections::{Millis, Seq, State};
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
@@ -83,12 +83,12 @@ impl Moment {
         }
     }
 
-    /// The time that gates are held against: the one that was asked for, or that of the event, or `now`.
-    pub(super) fn millis(self, ledger: &Ledger, seq: Seq, now: Millis) -> Result<Millis, OpenError> {
+    /// The time that gates are held against: the one that was asked for, or that of the state's last event, or `now`.
+    pub(super) fn millis(self, state: &State, now: Millis) -> Millis {
         match self {
-            Self::Time(at) => Ok(at),
-            Self::Now => Ok(now),
-            Self::Seq(_) => Ok(ledger.event(seq)?.map_or(0, |recorded| recorded.at)),
+            Self::Time(at) => at,
+            Self::Now => now,
+            Self::Seq(_) => state.at,
         }
     }
 }

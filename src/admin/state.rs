@@ -20,7 +20,7 @@ use projections::{
 use self::diff::{ChangeView, Things, changes};
 use super::{
     Tag, Token,
-    past::{Moment, fold},
+    past::{Moment, fold, look},
     problem::Problem,
     projects::{ModelView, ProjectView, gate_view, models_in_trouble, project_view, word},
 };
@@ -244,9 +244,9 @@ fn at<R>(
     if moment == Moment::Now {
         return Ok(look(&ledger.state(), now));
     }
-    let seq = moment.seq(ledger)?;
-    let now = moment.millis(ledger, seq, now)?;
-    Ok(look(&ledger.state_at(seq)?, now))
+    let state = ledger.state_at(moment.seq(ledger)?)?;
+    let now = moment.millis(&state, now);
+    Ok(look(&state, now))
 }
 
 #[OpenApi]
@@ -272,7 +272,10 @@ impl StateApi {
         let place = cursor.0.as_deref().map(Place::read).transpose()?.unwrap_or(Place::Key(KeyId(0)));
         let (now, limit) = (pool.clock.now(), limit.0 as usize);
         let seen = move |state: &State, now| view(state, now, place, limit);
-        fold(pool, move |ledger| self::at(ledger, moment, now, seen)).await.map(Json)
+        let look_at = move |ledger: &Ledger| self::at(ledger, moment, now, seen);
+        // The present is at hand, and does not wait for those who make the past.
+        let seen = if moment == Moment::Now { look(pool, look_at).await } else { fold(pool, look_at).await };
+        seen.map(Json)
     }
 
     /// What changed between two moments
