@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     Tag, Token,
-    past::{look, time},
+    past::{look, seq_at, time},
     problem::Problem,
 };
 use crate::{feed::Feed, ledger::clock::rfc3339, pool::Pool};
@@ -180,10 +180,10 @@ impl EventsApi {
         let found = look(pool, move |ledger| {
             // Times never go back in the log, so a span of time is a part of it.
             if let Some(from) = from {
-                part.after = part.after.max(ledger.seq_at(from.saturating_sub(1))?);
+                part.after = part.after.max(seq_at(ledger, from.saturating_sub(1))?);
             }
             if let Some(to) = to {
-                part.before = part.before.min(ledger.seq_at(to.saturating_sub(1))?.saturating_add(1));
+                part.before = part.before.min(seq_at(ledger, to.saturating_sub(1))?.saturating_add(1));
             }
             page(ledger, part.beyond(place, order), order, &filter, limit)
         });

@@ -22,11 +22,11 @@ use self::{
 };
 use super::{
     Tag, Token,
-    past::{Moment, fold},
+    past::{Failed, Moment, fold, go_on, state_at},
     problem::Problem,
 };
 use crate::{
-    ledger::{Ledger, OpenError},
+    ledger::Ledger,
     pool::Pool,
     scheduler::explain::{self, Question, Seat},
 };
@@ -121,17 +121,17 @@ fn told(
     close: Close,
     now: Millis,
     complete: bool,
-) -> Result<Explanation, OpenError> {
+) -> Result<Explanation, Failed> {
     let mut all = Explanation { request, moments: Vec::new(), keys: None, next: None, complete };
     let mut state: Option<State> = None;
     for (number, scene) in (1..).zip(scenes) {
         // What a later choice had seen is what an earlier one had, and more.
         let state = match &mut state {
             Some(state) if state.seq <= scene.seq => {
-                ledger.fold_to(state, scene.seq)?;
+                go_on(ledger, state, scene.seq)?;
                 state
             }
-            slot => slot.insert(ledger.state_at(scene.seq)?),
+            slot => slot.insert(state_at(ledger, scene.seq)?),
         };
         let now = scene.when.millis(state, now);
         let question = scene.question(state);

@@ -20,12 +20,12 @@ use projections::{
 use self::diff::{ChangeView, Things, changes};
 use super::{
     Tag, Token,
-    past::{Moment, fold, look},
+    past::{Failed, Moment, fold, look, state_at},
     problem::Problem,
     projects::{ModelView, ProjectView, gate_view, models_in_trouble, project_view, word},
 };
 use crate::{
-    ledger::{Ledger, OpenError, clock::rfc3339},
+    ledger::{Ledger, clock::rfc3339},
     pool::Pool,
 };
 
@@ -240,11 +240,11 @@ fn at<R>(
     moment: Moment,
     now: Millis,
     look: impl FnOnce(&State, Millis) -> R,
-) -> Result<R, OpenError> {
+) -> Result<R, Failed> {
     if moment == Moment::Now {
         return Ok(look(&ledger.state(), now));
     }
-    let state = ledger.state_at(moment.seq(ledger)?)?;
+    let state = state_at(ledger, moment.seq(ledger)?)?;
     let now = moment.millis(&state, now);
     Ok(look(&state, now))
 }
