@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     Tag, Token,
-    past::{look, time},
+    past::{look, seq_at, time},
     problem::{AUTH, BUSY, CONFLICT, Failure, INPUT, LOG, MISSING, Problem},
 };
 use crate::{feed::Feed, ledger::clock::rfc3339, pool::Pool};
@@ -113,10 +113,10 @@ impl Wanted {
     fn filter(self) -> Result<Filter, Problem> {
         let known = |name: &String| event::TYPES.iter().any(|(_, _, known, _)| known == name);
         if let Some(unknown) = self.types.iter().find(|name| !known(name) && *name != "Unknown") {
-            return Err(Problem::bad_request(format!(
-                "there are no events of type `{}`; the document of this API, or docs/events.md, has the types",
-                unknown.chars().take(64).collect::<String>()
-            )));
+            let unknown: String = unknown.chars().take(64).collect();
+            let known: Vec<&str> = event::TYPES.iter().map(|(_, _, name, _)| *name).collect();
+            let text = format!("there are no events of type `{unknown}`; the types are {}", known.join(", "));
+            return Err(Problem::bad_request(text));
         }
         let request = self.request.map(|text| text.parse::<RequestId>()).transpose();
         Ok(Filter {
@@ -180,10 +180,10 @@ impl EventsApi {
         let found = look(pool, move |ledger| {
             // Times never go back in the log, so a span of time is a part of it.
             if let Some(from) = from {
-                part.after = part.after.max(ledger.seq_at(from.saturating_sub(1))?);
+                part.after = part.after.max(seq_at(ledger, from.saturating_sub(1))?);
             }
             if let Some(to) = to {
-                part.before = part.before.min(ledger.seq_at(to.saturating_sub(1))?.saturating_add(1));
+                part.before = part.before.min(seq_at(ledger, to.saturating_sub(1))?.saturating_add(1));
             }
             page(ledger, part.beyond(place, order), order, &filter, limit)
         });

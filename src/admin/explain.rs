@@ -22,11 +22,11 @@ use self::{
 };
 use super::{
     Tag, Token,
-    past::{Moment, fold},
+    past::{Failed, Moment, fold, go_on, state_at},
     problem::{AUTH, Failure, INPUT, LOG, MISSING, Problem},
 };
 use crate::{
-    ledger::{Ledger, OpenError},
+    ledger::Ledger,
     pool::Pool,
     scheduler::explain::{self, Question, Seat},
 };
@@ -52,7 +52,7 @@ struct Explanation {
 pub(super) struct Scene<'a> {
     /// The last event that the chooser had seen.
     seq: Seq,
-    now: Millis,
+    when: Moment,
     attempt: Option<&'a Attempted>,
     tried: Vec<KeyId>,
     model: &'a str,
@@ -86,7 +86,7 @@ impl Story {
         for attempt in &self.attempts {
             scenes.push(Scene {
                 seq: attempt.why.seq,
-                now: attempt.started,
+                when: Moment::Time(attempt.started),
                 attempt: Some(attempt),
                 tried: tried.clone(),
                 model: &attempt.model,
@@ -98,7 +98,8 @@ impl Story {
         if let Some((seq, at, answered)) = self.answered.as_ref().filter(|(_, _, end)| wanted_a_key(end)) {
             let (model, method) = (answered.model.as_str(), answered.method.as_str());
             let (seq, ended) = (seq.saturating_sub(1), Some(answered));
-            scenes.push(Scene { seq, now: *at, attempt: None, tried, model, method, ended });
+            let when = Moment::Time(*at);
+            scenes.push(Scene { seq, when, attempt: None, tried, model, method, ended });
         }
         scenes
     }
@@ -118,21 +119,23 @@ fn told(
     request: Option<RequestView>,
     scenes: &[Scene<'_>],
     close: Close,
+    now: Millis,
     complete: bool,
-) -> Result<Explanation, OpenError> {
+) -> Result<Explanation, Failed> {
     let mut all = Explanation { request, moments: Vec::new(), keys: None, next: None, complete };
     let mut state: Option<State> = None;
     for (number, scene) in (1..).zip(scenes) {
         // What a later choice had seen is what an earlier one had, and more.
         let state = match &mut state {
             Some(state) if state.seq <= scene.seq => {
-                ledger.fold_to(state, scene.seq)?;
+                go_on(ledger, state, scene.seq)?;
                 state
             }
-            slot => slot.insert(ledger.state_at(scene.seq)?),
+            slot => slot.insert(state_at(ledger, scene.seq)?),
         };
+        let now = scene.when.millis(state, now);
         let question = scene.question(state);
-        let found = explain::standings(&state.keys, &question, scene.now);
+        let found = explain::standings(&state.keys, &question, now);
         let asked = close.key.map(|key| story::asked(ledger, &found, key, scene)).transpose()?.flatten();
         if let Some((_, after, limit)) = close.all.filter(|(moment, ..)| *moment == number) {
             let rest = found.keys.iter().filter(|standing| standing.key.id > after);
@@ -141,7 +144,7 @@ fn told(
             all.next = page.last().filter(|_| more).map(|last| format!("key-{}", last.key.id));
             all.keys = Some(page.into_iter().map(|standing| StandingView::new(standing, scene)).collect());
         }
-        all.moments.push(MomentView::new(scene, state, &question, &found, asked));
+        all.moments.push(MomentView::new(scene, now, state, &question, &found, asked));
     }
     Ok(all)
 }
@@ -189,6 +192,7 @@ impl ExplainApi {
                 place.ok_or_else(Problem::bad_cursor)?
             }
         };
+        let now = pool.clock.now();
         let key = key.0.map(KeyId);
         let close = Close { key, all: all.0.then_some((moment.0 as usize, place, limit.0 as usize)) };
         let Some(text) = request_id.0 else {
@@ -198,13 +202,12 @@ impl ExplainApi {
             }
             let moment = Moment::read(at.0.as_deref())?;
             let (model, method) = (model.0.unwrap_or_default(), method.0.unwrap_or_default());
-            let now = pool.clock.now();
             let found = fold(pool, move |ledger| {
                 let seq = moment.seq(ledger)?;
-                let now = moment.millis(ledger, seq, now)?;
                 let (model, method) = (model.trim_start_matches("models/"), method.as_str());
-                let scene = Scene { seq, now, attempt: None, tried: Vec::new(), model, method, ended: None };
-                told(ledger, None, &[scene], close, true)
+                let scene =
+                    Scene { seq, when: moment, attempt: None, tried: Vec::new(), model, method, ended: None };
+                told(ledger, None, &[scene], close, now, true)
             });
             let found = found.await?;
             return match (key, found.moments.first()) {
@@ -219,7 +222,7 @@ impl ExplainApi {
         let found = fold(pool, move |ledger| {
             let Some(story) = Story::read(ledger, id)? else { return Ok(None) };
             let scenes = story.scenes();
-            told(ledger, Some(RequestView::new(&story)), &scenes, close, story.complete).map(Some)
+            told(ledger, Some(RequestView::new(&story)), &scenes, close, now, story.complete).map(Some)
         });
         let lost = "the log has no such request: is it still under way without a try, or older than LOG_RETENTION_DAYS?";
         Ok(Json(found.await?.ok_or_else(|| Problem::not_found(lost))?))

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use projections::{Millis, Seq};
+use projections::{Millis, Seq, State};
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
@@ -13,6 +13,11 @@ use crate::{
     pool::Pool,
 };
 
+/// Why the past is not to be seen.
+pub(super) type Failed = OpenError;
+
+/// Events folded at once, to get from one moment to a later one.
+const PAGE: usize = 4_096;
 /// Looks at the log at once.
 static LOOKING: Semaphore = Semaphore::const_new(8);
 /// States of the past made at once: each folds much of the log, which takes memory and a core.
@@ -21,7 +26,7 @@ static FOLDING: Semaphore = Semaphore::const_new(2);
 /// Asks the log, on a thread that may wait.
 pub(super) async fn look<T: Send + 'static>(
     pool: &Arc<Pool>,
-    question: impl FnOnce(&Ledger) -> Result<T, OpenError> + Send + 'static,
+    question: impl FnOnce(&Ledger) -> Result<T, Failed> + Send + 'static,
 ) -> Result<T, Problem> {
     ask(&LOOKING, pool, question).await
 }
@@ -29,7 +34,7 @@ pub(super) async fn look<T: Send + 'static>(
 /// Asks what takes a state of the past.
 pub(super) async fn fold<T: Send + 'static>(
     pool: &Arc<Pool>,
-    question: impl FnOnce(&Ledger) -> Result<T, OpenError> + Send + 'static,
+    question: impl FnOnce(&Ledger) -> Result<T, Failed> + Send + 'static,
 ) -> Result<T, Problem> {
     ask(&FOLDING, pool, question).await
 }
@@ -37,12 +42,35 @@ pub(super) async fn fold<T: Send + 'static>(
 async fn ask<T: Send + 'static>(
     few: &Semaphore,
     pool: &Arc<Pool>,
-    question: impl FnOnce(&Ledger) -> Result<T, OpenError> + Send + 'static,
+    question: impl FnOnce(&Ledger) -> Result<T, Failed> + Send + 'static,
 ) -> Result<T, Problem> {
     let _turn = few.acquire().await;
     let ledger = pool.ledger.clone();
     let asked = tokio::task::spawn_blocking(move || question(&ledger)).await;
     Ok(asked.map_err(|_| Problem::bad_request("the log could not be read; the server's log says more"))??)
+}
+
+/// The last event that was recorded at a time or before it; 0: none was.
+pub(super) fn seq_at(ledger: &Ledger, at: Millis) -> Result<Seq, Failed> {
+    ledger.seq_at(at)
+}
+
+/// The state after an event.
+pub(super) fn state_at(ledger: &Ledger, seq: Seq) -> Result<State, Failed> {
+    ledger.state_at(seq)
+}
+
+/// Goes on from a state to what it was after a later event.
+pub(super) fn go_on(ledger: &Ledger, state: &mut State, seq: Seq) -> Result<(), Failed> {
+    while state.seq < seq {
+        let events = ledger.events(state.seq, PAGE)?;
+        let before = state.seq;
+        events.iter().take_while(|recorded| recorded.seq <= seq).for_each(|event| state.apply(event));
+        if state.seq == before {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A time in a question.
@@ -74,21 +102,21 @@ impl Moment {
     }
 
     /// The last event that had happened by then.
-    pub(super) fn seq(self, ledger: &Ledger) -> Result<Seq, OpenError> {
+    pub(super) fn seq(self, ledger: &Ledger) -> Result<Seq, Failed> {
         let head = *ledger.head().borrow();
         match self {
             Self::Seq(seq) => Ok(seq.min(head)),
-            Self::Time(at) => ledger.seq_at(at),
+            Self::Time(at) => seq_at(ledger, at),
             Self::Now => Ok(head),
         }
     }
 
-    /// The time that gates are held against: the one that was asked for, or that of the event, or `now`.
-    pub(super) fn millis(self, ledger: &Ledger, seq: Seq, now: Millis) -> Result<Millis, OpenError> {
+    /// The time that gates are held against: the one that was asked for, or that of the state's last event, or `now`.
+    pub(super) fn millis(self, state: &State, now: Millis) -> Millis {
         match self {
-            Self::Time(at) => Ok(at),
-            Self::Now => Ok(now),
-            Self::Seq(_) => Ok(ledger.event(seq)?.map_or(0, |recorded| recorded.at)),
+            Self::Time(at) => at,
+            Self::Now => now,
+            Self::Seq(_) => state.at,
         }
     }
 }

@@ -21,12 +21,12 @@ use self::diff::{ChangeView, Things, changes};
 use super::{
     Tag, Token,
     keys::view::word,
-    past::{Moment, fold},
+    past::{Failed, Moment, fold, look, state_at},
     problem::{AUTH, Failure, INPUT, LOG, Problem},
     projects::{ModelView, ProjectView, gate_view, models_in_trouble, project_view},
 };
 use crate::{
-    ledger::{Ledger, OpenError, clock::rfc3339},
+    ledger::{Ledger, clock::rfc3339},
     pool::Pool,
 };
 
@@ -241,13 +241,13 @@ fn at<R>(
     moment: Moment,
     now: Millis,
     look: impl FnOnce(&State, Millis) -> R,
-) -> Result<R, OpenError> {
+) -> Result<R, Failed> {
     if moment == Moment::Now {
         return Ok(look(&ledger.state(), now));
     }
-    let seq = moment.seq(ledger)?;
-    let now = moment.millis(ledger, seq, now)?;
-    Ok(look(&ledger.state_at(seq)?, now))
+    let state = state_at(ledger, moment.seq(ledger)?)?;
+    let now = moment.millis(&state, now);
+    Ok(look(&state, now))
 }
 
 #[OpenApi]
@@ -273,7 +273,10 @@ impl StateApi {
         let place = cursor.0.as_deref().map(Place::read).transpose()?.unwrap_or(Place::Key(KeyId(0)));
         let (now, limit) = (pool.clock.now(), limit.0 as usize);
         let seen = move |state: &State, now| view(state, now, place, limit);
-        Ok(Json(fold(pool, move |ledger| self::at(ledger, moment, now, seen)).await?))
+        let look_at = move |ledger: &Ledger| self::at(ledger, moment, now, seen);
+        // The present is at hand, and does not wait for those who make the past.
+        let seen = if moment == Moment::Now { look(pool, look_at).await } else { fold(pool, look_at).await };
+        Ok(Json(seen?))
     }
 
     /// What changed between two moments

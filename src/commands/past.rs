@@ -130,6 +130,9 @@ fn moment_lines(moment: &Value, lines: &mut Vec<String>) {
                 text(tried, "verdict"),
                 number(tried, "latency_ms"),
             ));
+            if let Some(words) = some(moment, "words").and_then(Value::as_str) {
+                lines.push(format!("  {words}"));
+            }
             if tried.get("agrees") == Some(&Value::Bool(false)) {
                 lines.push(format!("  what was recorded differs: {}", tried["recorded"]));
             }
@@ -137,7 +140,7 @@ fn moment_lines(moment: &Value, lines: &mut Vec<String>) {
         None => lines.push(format!("at {at}, as of event {as_of}: {}", text(moment, "words"))),
     }
     if let Some(bound) = some(moment, "bound_to").and_then(Value::as_str) {
-        lines.push(format!("  it had to go to {bound}"));
+        lines.push(format!("  only {bound} was asked for"));
     }
     if let Some(asked) = some(moment, "asked") {
         lines.push(format!("  key {}: {}", number(asked, "key"), text(asked, "words")));

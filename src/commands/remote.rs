@@ -83,7 +83,10 @@ impl Remote {
         let status = response.status();
         let told = response.bytes().await.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
         let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
-        Err(Error::Answer(told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned)))
+        let told = told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned);
+        // What passes: it stops, or as many listen as may.
+        let passes = matches!(status.as_u16(), 429 | 503);
+        Err(if passes { Error::Remote(told) } else { Error::Answer(told) })
     }
 }
 

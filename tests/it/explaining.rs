@@ -229,3 +229,78 @@ async fn the_pool_as_it_was() {
     let replayed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(replayed["keys"], then["keys"]);
 }
+
+/// A request about a file goes to the file's project, and that is what is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_had_to_go_to_one_project() {
+    let keys = ["AIza-alpha-0001", "AIza-alpha-0002", "AIza-beta-00003", "AIza-beta-00004"];
+    let mut world = World::new();
+    for (project, key) in ["alpha", "alpha", "beta", "beta"].iter().zip(keys) {
+        world = world.key(project, key);
+    }
+    world.chunk_granularity = 4;
+    let google = SimulatedGoogle::start(world).await.unwrap();
+    let server = Setup::new(&google, &[]).start();
+    let operator = server.operator().await;
+    for (project, keys) in [("alpha", &keys[..2]), ("beta", &keys[2..])] {
+        let body = Some(json!({"keys": keys, "project": project}));
+        assert_eq!(operator.call(reqwest::Method::POST, "/keys/bulk_add", body).await.0, 200);
+    }
+    let app = server.app();
+    // Every key has served, so that none is on trial.
+    for _ in 0..12 {
+        assert_eq!(app.generate(FLASH, "Hello").await.0, 200);
+    }
+    let begun = app
+        .post("/upload/v1beta/files", &json!({"file": {"displayName": "a file"}}))
+        .header("x-goog-upload-protocol", "resumable")
+        .header("x-goog-upload-command", "start")
+        .header("x-goog-upload-header-content-length", 7)
+        .header("x-goog-upload-header-content-type", "text/plain");
+    let address = begun.send().await.unwrap().headers()["x-goog-upload-url"].to_str().unwrap().to_owned();
+    let piece = app.http.post(&address).header("x-goog-upload-command", "upload, finalize");
+    let answer = piece.header("x-goog-upload-offset", 0).body("content").send().await.unwrap();
+    let file = answer.json::<Value>().await.unwrap()["file"].clone();
+    let about = json!({"fileData": {"fileUri": file["uri"], "mimeType": "text/plain"}});
+    let body = json!({"contents": [{"role": "user", "parts": [about, {"text": "what is in it?"}]}]});
+    let answer = app.post(&format!("/v1beta/models/{FLASH}:generateContent"), &body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    operator.events_of("Answered", 15).await;
+    let (status, told) = get(&operator, &format!("/explain?request_id={id}")).await;
+    assert_eq!(status, 200, "{told}");
+    let moment = &told["moments"][0];
+    let project = moment["try"]["project"].as_str().unwrap();
+    assert_eq!(
+        (&moment["bound_to"], &moment["try"]["agrees"]),
+        (&json!(format!("project {project}")), &json!(true)),
+        "{moment:#}"
+    );
+    let elsewhere = moment["groups"].as_array().unwrap().iter().find(|group| group["reason"] == "elsewhere");
+    assert_eq!(elsewhere.unwrap()["keys"], 2, "{moment:#}");
+    assert_eq!(moment["found"]["eligible"], 2);
+}
+
+/// An answer has the same size whether there are ten keys or thousands.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_keys_are_told_in_groups() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-00000")).await.unwrap();
+    let server = Setup::new(&google, &[]).start();
+    let operator = server.operator().await;
+    let keys: Vec<String> = (0..3_000).map(|number| format!("AIza-{number:05}")).collect();
+    let (status, answer) =
+        operator.call(reqwest::Method::POST, "/keys/bulk_add", Some(json!({"keys": keys}))).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, page) = get(&operator, "/events?order=desc&limit=1").await;
+    // The past, and not the present.
+    let at = page["head"].as_u64().unwrap() - 1;
+    let (status, told) = get(&operator, &format!("/explain?key=2000&at={at}&model=m")).await;
+    assert_eq!(status, 200, "{told}");
+    let groups = told["moments"][0]["groups"].as_array().unwrap();
+    let counted: u64 = groups.iter().map(|group| group["keys"].as_u64().unwrap()).sum();
+    assert!((2_990..=3_000).contains(&counted), "{told:#}");
+    assert!(told.to_string().len() < 20_000, "{} bytes", told.to_string().len());
+    let (status, state) = get(&operator, &format!("/state?at={at}")).await;
+    assert_eq!((status, state["keys"].as_array().unwrap().len()), (200, 100));
+    assert!(state["next"] == "key-100" && state["keys_in_all"] == counted, "{}", state["next"]);
+}

@@ -4,7 +4,7 @@ use poem_openapi::Enum;
 use projections::{Recorded, Seq, filter::Filter};
 
 use super::{EventPage, EventView};
-use crate::ledger::{Ledger, OpenError};
+use crate::{admin::past::Failed, ledger::Ledger};
 
 /// Events that one call looks at, at most: some hundredths of a second.
 const LOOKED_AT: usize = 20_000;
@@ -85,7 +85,7 @@ pub(super) fn page(
     order: Order,
     filter: &Filter,
     limit: usize,
-) -> Result<Page, OpenError> {
+) -> Result<Page, Failed> {
     let head = *ledger.head().borrow();
     let (mut first, mut last) = (part.after.saturating_add(1), part.before.saturating_sub(1).min(head));
     let (mut events, mut looked_at) = (Vec::new(), 0);

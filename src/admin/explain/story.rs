@@ -11,7 +11,8 @@ use projections::{
 
 use super::{Scene, view::StandingView};
 use crate::{
-    ledger::{Ledger, OpenError},
+    admin::past::{Failed, seq_at},
+    ledger::Ledger,
     scheduler::explain::{Ground, Standings},
 };
 
@@ -38,11 +39,11 @@ pub(super) struct Story {
 
 impl Story {
     /// Reads it; none: it is not there.
-    pub(super) fn read(ledger: &Ledger, request: RequestId) -> Result<Option<Self>, OpenError> {
+    pub(super) fn read(ledger: &Ledger, request: RequestId) -> Result<Option<Self>, Failed> {
         let mut story =
             Self { request, attempts: Vec::new(), answered: None, led_to: Vec::new(), complete: false };
         let arrived = Millis::try_from(request.0 >> 80).unwrap_or_default();
-        let mut after = ledger.seq_at(arrived.saturating_sub(APART))?;
+        let mut after = seq_at(ledger, arrived.saturating_sub(APART))?;
         let mut looked_at = 0;
         while looked_at < LOOKED_AT && !story.complete {
             let events = ledger.events(after, READ)?;
@@ -73,7 +74,7 @@ pub(super) fn asked(
     found: &Standings<'_>,
     key: KeyId,
     scene: &Scene<'_>,
-) -> Result<Option<StandingView>, OpenError> {
+) -> Result<Option<StandingView>, Failed> {
     let Some(standing) = found.keys.iter().find(|standing| standing.key.id == key) else { return Ok(None) };
     let mut view = StandingView::new(standing, scene);
     if standing.ground == Ground::Disabled {

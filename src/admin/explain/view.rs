@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use poem_openapi::{Enum, Object};
 use projections::{
     Millis, Seq, State,
-    event::{PassedOver, Window},
+    event::{PassedOver, Verdict, Window},
     keys::Gate,
 };
 
@@ -31,7 +31,7 @@ pub(super) enum Reason {
     LowerTier,
     /// The request had tried it already.
     Tried,
-    /// The request had to go to another project, or another key.
+    /// Another project, or another key, was asked for: what the request names lives there.
     Elsewhere,
     /// What the pool sent reaches the limit that Google named: predicted to be out.
     Budget,
@@ -153,7 +153,8 @@ pub(super) struct MomentView {
     method: String,
     /// The try that was made; none: nobody could be chosen, or nobody was asked.
     r#try: Option<TryView>,
-    /// The only project, or key, that the request could go to, as its record shows.
+    /// The only project, or key, that was asked for, as the record shows: what the request names lives there, or the
+    /// client's other things do.
     bound_to: Option<String>,
     circuit: Option<CircuitView>,
     /// As the log tells it.
@@ -162,7 +163,7 @@ pub(super) struct MomentView {
     groups: Vec<GroupView>,
     /// The key that was asked about.
     pub(super) asked: Option<StandingView>,
-    /// What there is to say when there was no try.
+    /// What else there is to say.
     words: Option<String>,
 }
 
@@ -230,13 +231,14 @@ impl CountsView {
 impl StandingView {
     pub(super) fn new(standing: &Standing<'_>, scene: &Scene<'_>) -> Self {
         let key = standing.key;
+        let (reason, cause, window) = common(standing);
         let mut view = Self {
             key: key.id.0,
             label: key.label.clone(),
             project: key.project.clone(),
-            reason: Reason::Ready,
-            cause: None,
-            window: None,
+            reason,
+            cause: cause.map(word),
+            window: window.map(WindowName::from),
             since: None,
             until: None,
             probe: None,
@@ -246,58 +248,38 @@ impl StandingView {
             words: String::new(),
         };
         let model = if scene.model.is_empty() { "this" } else { scene.model };
-        let (reason, words) = match &standing.ground {
-            Ground::Disabled => (Reason::Disabled, "an operator had disabled it".to_owned()),
-            Ground::OtherModels => {
-                (Reason::OtherModels, format!("it may be used for {} only", key.models.join(", ")))
-            }
-            Ground::KeyGate(gate) => (Reason::KeyGate, view.gate(None, gate, "the key was closed")),
-            Ground::ProjectGate(gate) => {
-                (Reason::ProjectGate, view.gate(None, gate, "its project was closed"))
-            }
-            Ground::ModelGate(window, gate) => {
-                let what = format!("its project was closed for {model}");
-                (Reason::ModelGate, view.gate(Some(*window), gate, &what))
-            }
-            Ground::MethodGate(gate) => {
-                let what = format!("it was closed for {}", scene.method);
-                (Reason::MethodGate, view.gate(None, gate, &what))
-            }
+        let words = match &standing.ground {
+            Ground::Disabled => "an operator had disabled it".to_owned(),
+            Ground::OtherModels => format!("it may be used for {} only", key.models.join(", ")),
+            Ground::KeyGate(gate) => view.gate(gate, "the key was closed"),
+            Ground::ProjectGate(gate) => view.gate(gate, "its project was closed"),
+            Ground::ModelGate(_, gate) => view.gate(gate, &format!("its project was closed for {model}")),
+            Ground::MethodGate(gate) => view.gate(gate, &format!("it was closed for {}", scene.method)),
             Ground::Budget(room) => {
-                (view.window, view.limit, view.used) =
-                    (Some(room.window.into()), Some(room.limit), Some(room.used));
+                (view.limit, view.used) = (Some(room.limit), Some(room.used));
                 view.until = room.turns.map(rfc3339);
                 let until = room.turns.map(|at| format!(", until {}", rfc3339(at))).unwrap_or_default();
-                let what = format!("{} of {} used, predicted to be out{until}", room.used, room.limit);
-                (Reason::Budget, what)
+                format!("{} of {} used, predicted to be out{until}", room.used, room.limit)
             }
-            Ground::Tried => (Reason::Tried, "the request had tried it already".to_owned()),
-            Ground::Elsewhere => {
-                (Reason::Elsewhere, "what the request names belongs to another project or key".to_owned())
-            }
+            Ground::Tried => "the request had tried it already".to_owned(),
+            Ground::Elsewhere => "another project, or another key, was asked for".to_owned(),
             Ground::LowerTier => {
-                let what =
-                    format!("its priority is {}, and keys with a lower number were ready", key.priority);
-                (Reason::LowerTier, what)
+                format!("its priority is {}, and keys with a lower number were ready", key.priority)
             }
-            Ground::Ready => (Reason::Ready, "it was ready, and could have been chosen".to_owned()),
+            Ground::Ready => "it was ready, and could have been chosen".to_owned(),
         };
-        (view.reason, view.words) = (reason, words);
-        if standing.chosen {
-            let through = if reason == Reason::Ready || reason == Reason::Tried {
-                String::new()
-            } else {
-                format!(", as the one request that may try whether this still holds: {}", view.words)
-            };
-            (view.reason, view.words) = (Reason::Chosen, format!("it was chosen{through}"));
-        }
+        view.words = match (standing.chosen, standing.ground) {
+            (false, _) => words,
+            (true, Ground::Ready | Ground::Tried) => "it was chosen".to_owned(),
+            (true, _) => {
+                format!("it was chosen, as the one request to find out whether this still holds: {words}")
+            }
+        };
         view
     }
 
     /// Takes over what a gate says; gives it in words.
-    fn gate(&mut self, window: Option<Window>, gate: &Gate, what: &str) -> String {
-        self.window = window.map(WindowName::from);
-        self.cause = Some(word(gate.cause));
+    fn gate(&mut self, gate: &Gate, what: &str) -> String {
         (self.since, self.until) = (Some(rfc3339(gate.since)), gate.until.map(rfc3339));
         (self.probe, self.seq) = (gate.probe.map(rfc3339), Some(gate.seq));
         let until = match &self.until {
@@ -316,27 +298,40 @@ impl StandingView {
     }
 }
 
+/// What a group has in common.
+type Common = (Reason, Option<Verdict>, Option<Window>);
+
+fn common(standing: &Standing<'_>) -> Common {
+    let (reason, cause, window) = match &standing.ground {
+        Ground::Disabled => (Reason::Disabled, None, None),
+        Ground::OtherModels => (Reason::OtherModels, None, None),
+        Ground::KeyGate(gate) => (Reason::KeyGate, Some(gate.cause), None),
+        Ground::ProjectGate(gate) => (Reason::ProjectGate, Some(gate.cause), None),
+        Ground::ModelGate(window, gate) => (Reason::ModelGate, Some(gate.cause), Some(*window)),
+        Ground::MethodGate(gate) => (Reason::MethodGate, Some(gate.cause), None),
+        Ground::Budget(room) => (Reason::Budget, None, Some(room.window)),
+        Ground::Tried => (Reason::Tried, None, None),
+        Ground::Elsewhere => (Reason::Elsewhere, None, None),
+        Ground::LowerTier => (Reason::LowerTier, None, None),
+        Ground::Ready => (Reason::Ready, None, None),
+    };
+    (if standing.chosen { Reason::Chosen } else { reason }, cause, window)
+}
+
 fn groups(found: &Standings<'_>, scene: &Scene<'_>) -> Vec<GroupView> {
-    let mut groups = BTreeMap::<(Reason, Option<String>, Option<Window>), GroupView>::new();
+    let mut groups = BTreeMap::<Common, GroupView>::new();
     for standing in &found.keys {
-        let window = match &standing.ground {
-            Ground::ModelGate(window, _) => Some(*window),
-            Ground::Budget(room) => Some(room.window),
-            _ => None,
-        };
-        // Made for its reason and cause; most are then only counted.
-        let view = StandingView::new(standing, scene);
-        let name = (view.reason, view.cause.clone(), window);
+        let name @ (reason, cause, window) = common(standing);
         let group = groups.entry(name).or_insert_with(|| GroupView {
-            reason: view.reason,
-            cause: view.cause.clone(),
+            reason,
+            cause: cause.map(word),
             window: window.map(WindowName::from),
             keys: 0,
             examples: Vec::new(),
         });
         group.keys += 1;
         if group.examples.len() < EXAMPLES {
-            group.examples.push(view);
+            group.examples.push(StandingView::new(standing, scene));
         }
     }
     groups.into_values().collect()
@@ -345,16 +340,17 @@ fn groups(found: &Standings<'_>, scene: &Scene<'_>) -> Vec<GroupView> {
 impl MomentView {
     pub(super) fn new(
         scene: &Scene<'_>,
+        now: Millis,
         state: &State,
         question: &Question<'_>,
         found: &Standings<'_>,
         asked: Option<StandingView>,
     ) -> Self {
         let gate = state.keys.upstream(scene.model).and_then(|upstream| upstream.gate.as_ref());
-        let circuit = gate.filter(|gate| gate.is_closed(scene.now));
+        let circuit = gate.filter(|gate| gate.is_closed(now));
         Self {
             as_of: scene.seq,
-            at: rfc3339(scene.now),
+            at: rfc3339(now),
             model: scene.model.to_owned(),
             method: scene.method.to_owned(),
             r#try: scene.attempt.map(|attempt| TryView {
@@ -388,7 +384,7 @@ impl MomentView {
             found: CountsView::new(found.passed_over, found.eligible),
             groups: groups(found, scene),
             asked,
-            words: nobody(scene, found, circuit),
+            words: remark(scene, found, circuit),
         }
     }
 }
@@ -404,10 +400,16 @@ fn chosen(probe: bool, strategy: &str, eligible: u32) -> String {
     }
 }
 
-/// What there is to say where no key was tried.
-fn nobody(scene: &Scene<'_>, found: &Standings<'_>, circuit: Option<&Gate>) -> Option<String> {
-    if scene.attempt.is_some() {
-        return None;
+/// What else there is to say: where no key was tried, and where more was known than the log tells.
+fn remark(scene: &Scene<'_>, found: &Standings<'_>, circuit: Option<&Gate>) -> Option<String> {
+    if let Some(attempt) = scene.attempt {
+        let told = attempt.why.passed_over.budget;
+        return (told > found.passed_over.budget).then(|| {
+            format!(
+                "with what was under way, {told} keys were predicted to be out; the log alone knows of {}",
+                found.passed_over.budget
+            )
+        });
     }
     let reason = scene.ended.and_then(|end| end.reason.as_deref());
     let (all, ready) = (found.keys.len(), found.eligible);
