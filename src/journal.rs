@@ -7,7 +7,7 @@
 //!
 //! # The contract
 //!
-//! 1. **Order.** Entries have sequence numbers 1, 2, 3, … without gaps.
+//! 1. **Order.** Entries get sequence numbers 1, 2, 3, … without gaps.
 //!    [`Batch::after`] names the last sequence number that the writer knows; if
 //!    the journal's own differs, nothing is written and the answer is
 //!    [`Error::Conflict`]. A refused or failed batch can be offered again.
@@ -22,8 +22,14 @@
 //!    journal is opened anew: what the disk holds is not known any more.
 //!    Reading goes on.
 //! 5. **Reading** is by position, exclusive: `read(after, …)` begins with
-//!    `after + 1`. Once read, an entry never changes.
-//! 6. **One writer.** Opening what another process has open is
+//!    `after + 1`, `read_back(before, …)` with `before - 1`. Once read, an entry never changes.
+//! 6. **Segments.** A frame may belong to a segment: a part of the log that is one
+//!    day dropped as a whole ([`Journal::drop_segments`]), which gives its disk back
+//!    at once. Segments' numbers only grow along the log; a frame that names a lower
+//!    one goes into the newest. Where a segment was dropped, sequence numbers are
+//!    missing, and nothing else changes: the others keep theirs, and the last entry
+//!    of the log is never dropped.
+//! 7. **One writer.** Opening what another process has open is
 //!    [`Error::InUse`], at once.
 
 pub mod codec;
@@ -48,13 +54,43 @@ pub struct SecretChange {
     pub sealed: Option<Vec<u8>>,
 }
 
+/// A part of the log that is dropped as a whole: its number.
+pub type Segment = u64;
+
+/// A frame to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The segment that it is dropped with; none: it is kept for ever.
+    pub segment: Option<Segment>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Kept for ever.
+impl From<Vec<u8>> for Frame {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { segment: None, bytes }
+    }
+}
+
+/// A segment that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSpan {
+    /// Its number.
+    pub number: Segment,
+    /// Its first entry.
+    pub first: Seq,
+    /// Its last entry, so far.
+    pub last: Seq,
+}
+
 /// What is appended together.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// The last sequence number in the journal, as the writer knows it.
     pub after: Seq,
     /// The frames, for `after + 1`, `after + 2`, …
-    pub frames: &'a [Vec<u8>],
+    pub frames: &'a [Frame],
     /// Changes to the secrets.
     pub secrets: &'a [SecretChange],
 }
@@ -144,6 +180,22 @@ pub trait Journal: Derived + Send + Sync {
     /// # Errors
     /// [`Error::Store`].
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// Up to `limit` entries before `before`, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// Every segment that is there, in order.
+    fn segments(&self) -> Vec<SegmentSpan>;
+
+    /// Drops all segments up to a number, but not one that holds the log's last entry; see rule 6. Those who
+    /// read meanwhile may still see them.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Store`]; what was dropped stays dropped.
+    fn drop_segments(&self, through: Segment) -> Result<(), Error>;
 
     /// Drops every entry after `after`, durably: for a torn tail at start-up and for nothing else.
     ///

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use projections::Seq;
 
 use super::{
-    Batch, Derived, Entry, Error, Journal,
+    Batch, Derived, Entry, Error, Frame, Journal, Segment, SegmentSpan,
     derived::{Put, Row},
 };
 
@@ -19,15 +19,26 @@ pub struct MemoryJournal {
 
 #[derive(Debug, Default)]
 struct Inner {
-    frames: Vec<Vec<u8>>,
+    frames: BTreeMap<Seq, Frame>,
+    last: Seq,
+    newest: Segment,
     secrets: BTreeMap<String, Vec<u8>>,
     spaces: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl Inner {
-    fn last(&self) -> Seq {
-        self.frames.len() as Seq
+    fn spans(&self) -> BTreeMap<Segment, SegmentSpan> {
+        let mut spans = BTreeMap::new();
+        for (seq, number) in self.frames.iter().filter_map(|(seq, frame)| Some((*seq, frame.segment?))) {
+            let span = spans.entry(number).or_insert(SegmentSpan { number, first: seq, last: seq });
+            span.last = seq;
+        }
+        spans
     }
+}
+
+fn entry((seq, frame): (&Seq, &Frame)) -> Entry {
+    Entry { seq: *seq, frame: frame.bytes.clone() }
 }
 
 impl MemoryJournal {
@@ -41,11 +52,17 @@ impl MemoryJournal {
 impl Journal for MemoryJournal {
     fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
-        let last = inner.last();
+        let last = inner.last;
         if batch.after != last {
             return Err(Error::Conflict { after: batch.after, last });
         }
-        inner.frames.extend_from_slice(batch.frames);
+        for frame in batch.frames {
+            let segment = frame.segment.map(|number| number.max(inner.newest));
+            inner.newest = segment.unwrap_or(inner.newest);
+            inner.last += 1;
+            let seq = inner.last;
+            inner.frames.insert(seq, Frame { segment, bytes: frame.bytes.clone() });
+        }
         for change in batch.secrets {
             match &change.sealed {
                 Some(sealed) => inner.secrets.insert(change.name.clone(), sealed.clone()),
@@ -60,21 +77,36 @@ impl Journal for MemoryJournal {
     }
 
     fn last(&self) -> Seq {
-        self.inner.lock().last()
+        self.inner.lock().last
     }
 
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
-        let inner = self.inner.lock();
-        let skip = usize::try_from(after).unwrap_or(usize::MAX);
-        let frames = inner.frames.iter().skip(skip).take(limit);
-        Ok(frames
-            .zip(after.saturating_add(1)..)
-            .map(|(frame, seq)| Entry { seq, frame: frame.clone() })
-            .collect())
+        let from = (Bound::Excluded(after), Bound::Unbounded);
+        Ok(self.inner.lock().frames.range(from).take(limit).map(entry).collect())
+    }
+
+    fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
+        Ok(self.inner.lock().frames.range(..before).rev().take(limit).map(entry).collect())
+    }
+
+    fn segments(&self) -> Vec<SegmentSpan> {
+        self.inner.lock().spans().into_values().collect()
+    }
+
+    fn drop_segments(&self, through: Segment) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        let (last, spans) = (inner.last, inner.spans());
+        let gone = |number| {
+            number <= through && spans.get(&number).is_some_and(|span: &SegmentSpan| span.last < last)
+        };
+        inner.frames.retain(|_, frame| !frame.segment.is_some_and(gone));
+        Ok(())
     }
 
     fn cut(&self, after: Seq) -> Result<(), Error> {
-        self.inner.lock().frames.truncate(usize::try_from(after).unwrap_or(usize::MAX));
+        let mut inner = self.inner.lock();
+        inner.frames.retain(|seq, _| *seq <= after);
+        inner.last = inner.last.min(after);
         Ok(())
     }
 

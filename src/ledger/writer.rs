@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use projections::{Event, Millis, Recorded, Seq, State};
+use projections::{Class, Event, Millis, Recorded, Seq, State};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     sync::{Syncer, Waiting},
 };
 use crate::journal::{
-    self, Batch, SecretChange,
+    self, Batch, Frame, SecretChange, Segment,
     codec::{self, ChainHash},
 };
 
@@ -37,6 +37,19 @@ pub(super) struct Writer {
     /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
     pub(super) syncer: Syncer,
+}
+
+/// Traffic is dropped by days.
+const DAY_MS: Millis = 24 * 3_600_000;
+
+/// The segment that an event is dropped with: its day since 1970 in UTC.
+pub(super) fn segment_of(event: &Event, at: Millis) -> Option<Segment> {
+    (event.class() == Class::Traffic).then(|| day_of(at))
+}
+
+/// The segment of a time.
+pub(super) fn day_of(at: Millis) -> Segment {
+    Segment::try_from(at.div_euclid(DAY_MS)).unwrap_or(0)
 }
 
 #[expect(
@@ -183,7 +196,7 @@ impl Writer {
         for (seq, event) in (after + 1..).zip(events) {
             match codec::encode(seq, at, &event, &hash) {
                 Ok((frame, next)) => {
-                    frames.push(frame);
+                    frames.push(Frame { segment: segment_of(&event, at), bytes: frame });
                     recorded.push(Recorded { seq, at, event });
                     hash = next;
                 }
@@ -236,7 +249,7 @@ impl Writer {
         let (seq, at) = (state.seq, self.now(&state));
         let unrecorded: Vec<Recorded> = events
             .into_iter()
-            .filter(|event| event.class() != projections::Class::Control)
+            .filter(|event| event.class() != Class::Control)
             .map(|event| Recorded { seq, at, event })
             .collect();
         for recorded in &unrecorded {

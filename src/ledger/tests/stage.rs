@@ -17,7 +17,7 @@ use crate::journal::codec::ChainHash;
 use crate::{
     gemini::classify::{Blame, Hold},
     journal::{
-        Derived, Entry, Error,
+        Derived, Entry, Error, Segment, SegmentSpan,
         derived::{Put, Row},
         memory::MemoryJournal,
     },
@@ -257,6 +257,18 @@ impl Journal for Staged {
 
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
         self.inner.read(after, limit)
+    }
+
+    fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner.read_back(before, limit)
+    }
+
+    fn segments(&self) -> Vec<SegmentSpan> {
+        self.inner.segments()
+    }
+
+    fn drop_segments(&self, through: Segment) -> Result<(), Error> {
+        self.inner.drop_segments(through)
     }
 
     fn cut(&self, after: Seq) -> Result<(), Error> {
