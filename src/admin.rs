@@ -5,6 +5,7 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod audit;
 mod events;
 mod keys;
 mod problem;
@@ -17,6 +18,7 @@ use poem::{IntoEndpoint, Route};
 use poem_openapi::{OpenApiService, SecurityScheme, Tags, auth::Bearer};
 use projections::event::Actor;
 
+pub use self::audit::audit_report;
 use self::problem::Problem;
 use crate::pool::Pool;
 
@@ -49,14 +51,15 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi, audit::AuditApi);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
-        events::EventsApi(pool),
+        events::EventsApi(pool.clone()),
+        audit::AuditApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")

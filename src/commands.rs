@@ -6,6 +6,7 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod audit;
 mod projects;
 mod remote;
 mod said;
@@ -23,6 +24,7 @@ use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::audit::{AuditCommand, audit};
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
@@ -181,6 +183,12 @@ pub enum Error {
     Failed {
         /// Which.
         keys: Vec<u32>,
+    },
+    /// An audit found something.
+    #[error("the log is damaged ({findings} findings); restore a backup of the data directory")]
+    Damaged {
+        /// How much.
+        findings: usize,
     },
     /// The terminal.
     #[error("cannot print")]

@@ -65,6 +65,9 @@ enum Command {
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
+    /// Whether the log is as it was written
+    #[command(subcommand)]
+    Audit(commands::AuditCommand),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -123,6 +126,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
+        Command::Audit(command) => Ok(commands::audit(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {
             println!("{}", gemini_pool::admin::openapi());

@@ -3,6 +3,7 @@
 //! What an operator can do to the pool is done here, once, whether it comes over
 //! the admin API or from the command line of a stopped pool.
 
+pub mod audit;
 mod keys;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     vault::{self, Vault, secret_names},
 };
 
+use self::audit::Audits;
 pub use self::keys::{GivenKey, GivenResult, Wanted};
 
 /// A machine's clock that is so many milliseconds behind the log is worth a word.
@@ -68,6 +70,9 @@ pub enum Error {
     /// The upstream address.
     #[error(transparent)]
     Base(#[from] BadBase),
+    /// The machine gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// The first events.
     #[error("cannot write the first events")]
     Commit(#[from] CommitError),
@@ -93,6 +98,8 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// Audits of the log.
+    pub audits: Arc<Audits>,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -173,6 +180,7 @@ impl Pool {
             prober,
             clock,
             settings,
+            audits: Arc::default(),
             made_password,
         })
     }

@@ -15,6 +15,7 @@ pub mod pattern;
 pub mod requests;
 pub mod resources;
 pub mod siblings;
+pub mod trims;
 pub mod usage;
 
 mod state;

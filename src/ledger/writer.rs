@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Fact, Message, Shared, View,
+    checkpoint::{self, Keeper, Packed},
     clock::Clock,
     rules,
     sync::{Syncer, Waiting},
@@ -37,6 +38,11 @@ pub(super) struct Writer {
     /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
     pub(super) syncer: Syncer,
+    pub(super) keeper: Keeper,
+    /// Events between two checkpoints.
+    pub(super) every: Seq,
+    /// The next checkpoint stands at this event or soon after it.
+    pub(super) next_checkpoint: Seq,
 }
 
 /// Traffic is dropped by days.
@@ -112,6 +118,7 @@ impl Writer {
             }
         }
         self.sync();
+        self.checkpoint_at_the_end();
     }
 
     /// Adds a fact, and what follows from it.
@@ -214,7 +221,35 @@ impl Writer {
         }
         self.show(&recorded);
         self.shared.head.send_replace(after + recorded.len() as Seq);
+        self.checkpoint_if_due();
         Ok(())
+    }
+
+    /// Packs the state, which is all that the log waits for; another thread writes it down.
+    fn checkpoint_if_due(&mut self) {
+        let state = self.shared.state.read();
+        if state.seq < self.next_checkpoint {
+            return;
+        }
+        let offered = self.keeper.offer(|| {
+            let packed = Packed::new(&state, self.hash);
+            packed.inspect_err(|error| tracing::warn!(%error, seq = state.seq, "no checkpoint")).ok()
+        });
+        if offered {
+            self.next_checkpoint = state.seq.saturating_add(self.every);
+        }
+    }
+
+    /// So that the next start has nothing to fold.
+    fn checkpoint_at_the_end(&self) {
+        let (state, journal) = (self.shared.state.read(), self.shared.journal.as_ref());
+        if state.seq == 0 || self.shared.failure.lock().is_some() {
+            return;
+        }
+        let kept = Packed::new(&state, self.hash).map_err(journal::Error::from);
+        if let Err(error) = kept.and_then(|packed| checkpoint::keep(journal, &packed, false)) {
+            tracing::warn!(%error, seq = state.seq, "a checkpoint was not written; the next start takes longer");
+        }
     }
 
     fn show(&self, recorded: &[Recorded]) {

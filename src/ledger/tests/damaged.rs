@@ -4,7 +4,7 @@ use projections::event::ServerStopped;
 
 use super::{super::*, stage::*};
 use crate::journal::Batch;
-use crate::journal::codec::ChainHash;
+use crate::journal::codec::{self, ChainHash};
 use crate::journal::memory::MemoryJournal;
 use crate::ledger::replay::PAGE;
 

@@ -8,7 +8,7 @@ use projections::{
 };
 
 use super::{super::*, stage::*};
-use crate::journal::codec::ChainHash;
+use crate::journal::codec::{self, ChainHash};
 use crate::journal::{Batch, SecretChange};
 use crate::ledger::replay::PAGE;
 use crate::{
