@@ -5,6 +5,7 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod audit;
 mod backup;
 mod document;
 mod edge;
@@ -33,6 +34,7 @@ use poem::{EndpointExt, IntoEndpoint, Route};
 use poem_openapi::{LicenseObject, OpenApiService, SecurityScheme, ServerObject, Tags, auth::Bearer};
 use projections::event::Actor;
 
+pub use self::audit::audit_report;
 use self::problem::Problem;
 use crate::pool::Pool;
 
@@ -87,7 +89,7 @@ type Apis = (
     jobs::JobsApi,
     settings::SettingsApi,
     (events::EventsApi, explain::ExplainApi, state::StateApi),
-    (backup::BackupApi, master_key::MasterKeyApi),
+    (audit::AuditApi, backup::BackupApi, master_key::MasterKeyApi),
 );
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
@@ -101,7 +103,7 @@ fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
         jobs::JobsApi(pool.clone()),
         settings::SettingsApi(pool.clone()),
         (events::EventsApi(pool.clone()), explain::ExplainApi(pool.clone()), state::StateApi(pool.clone())),
-        (backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
+        (audit::AuditApi(pool.clone()), backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description(document::ABOUT)

@@ -7,6 +7,7 @@
 //! on the machine can read.
 
 mod admin;
+mod audit;
 mod backup;
 mod events;
 mod export;
@@ -37,6 +38,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::admin::{AdminCommand, admin};
+pub use self::audit::{AuditCommand, audit};
 pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
 pub use self::events::{EventsCommand, events};
 pub use self::export::ExportEvents;
@@ -269,6 +271,12 @@ pub enum Error {
     Failed {
         /// Which.
         keys: Vec<u32>,
+    },
+    /// An audit found something.
+    #[error("the log is damaged ({findings} findings); restore a backup of the data directory")]
+    Damaged {
+        /// How much.
+        findings: usize,
     },
     /// The terminal.
     #[error("cannot print")]

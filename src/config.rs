@@ -96,6 +96,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// LOG_FAILURE
     pub log_failure: LogFailure,
+    /// LOG_RETENTION_DAYS: full days that traffic stays in the log; 0: for ever
+    pub log_retention_days: u32,
     /// DEBUG
     pub debug: bool,
     /// Where each came from, for people.

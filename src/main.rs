@@ -81,6 +81,9 @@ enum Command {
     Backup(commands::BackupArgs),
     /// Make a data directory of a backup
     Restore(commands::RestoreArgs),
+    /// Whether the log is as it was written
+    #[command(subcommand)]
+    Audit(commands::AuditCommand),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -158,6 +161,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Replay(args) => Ok(commands::replay(args, &config).await?),
         Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
         Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
+        Command::Audit(command) => Ok(commands::audit(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Admin(command) => Ok(commands::admin(command, &config).await?),
         // Written before any setting was read.

@@ -3,6 +3,7 @@
 //! What an operator can do to the pool is done here, once, whether it comes over
 //! the admin API or from the command line of a stopped pool.
 
+pub mod audit;
 mod keys;
 pub mod master;
 pub mod restore;
@@ -37,6 +38,7 @@ use crate::{
     vault::{self, Vault},
 };
 
+use self::audit::Audits;
 pub use self::{
     keys::{GivenKey, GivenResult, Revealed, Wanted},
     transfer::{ExportedKey, Imported},
@@ -79,6 +81,9 @@ pub enum Error {
     /// The upstream address.
     #[error(transparent)]
     Base(#[from] BadBase),
+    /// The machine gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// The first events.
     #[error("cannot write the first events")]
     Commit(#[from] CommitError),
@@ -108,6 +113,8 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// Audits of the log.
+    pub audits: Arc<Audits>,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -199,6 +206,7 @@ impl Pool {
             prober,
             clock,
             settings,
+            audits: Arc::default(),
             made_password,
         })
     }

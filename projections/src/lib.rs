@@ -18,6 +18,7 @@ pub mod requests;
 pub mod resources;
 pub mod settings;
 pub mod siblings;
+pub mod trims;
 pub mod usage;
 
 mod state;

@@ -15,7 +15,7 @@ use poem_openapi::{
 use crate::{
     feed::NoFeed,
     health::{checkup::NoCheckup, prober::NotChecked},
-    ledger::{CommitError, OpenError, rules::Refused},
+    ledger::{CommitError, OpenError, PastError, rules::Refused},
     pool,
 };
 
@@ -96,6 +96,8 @@ codes! {
     DuplicateKey = 409 "duplicate_key" "Duplicate key";
     /// The log does not go as far as the asker thinks.
     PositionAhead = 409 "position_ahead" "Not in this log";
+    /// Old traffic was dropped, and with it what the pool was then.
+    Dropped = 410 "dropped" "Dropped from the log";
     /// It is not as the asker saw it.
     ChangedMeanwhile = 412 "changed_meanwhile" "Changed meanwhile";
     /// The body is too large.
@@ -228,12 +230,16 @@ pub(super) const BUSY: u16 = 128;
 /// 503: it needs the log.
 pub(super) const LOG: u16 = 256;
 
+/// 410: it can be older than what the log kept.
+pub(super) const GONE: u16 = 512;
+
 /// The bits, the statuses they stand for, and what each means.
-const MEANINGS: [(u16, u16, &str); 10] = [
+const MEANINGS: [(u16, u16, &str); 11] = [
     (INPUT, 400, "The request is wrong."),
     (AUTH, 401, "No token, or none that is good."),
     (MISSING, 404, "No such thing."),
     (CONFLICT, 409, "Something stands in the way."),
+    (GONE, 410, "It is older than what the log kept."),
     (STALE, 412, "It was changed meanwhile: its ETag is not the one in If-Match."),
     (32, 413, "The body is too large."),
     (32, 415, "The body is not JSON."),
@@ -342,6 +348,17 @@ impl From<pool::Error> for Problem {
         match error {
             pool::Error::Commit(error) => error.into(),
             error => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<PastError> for Problem {
+    fn from(error: PastError) -> Self {
+        let text = error.to_string();
+        match error {
+            PastError::Dropped { .. } => Self::of(Code::Dropped, text),
+            PastError::NotYet { .. } => Self::not_found(text),
+            PastError::Log(error) => error.into(),
         }
     }
 }

@@ -148,7 +148,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "LOG_RETENTION_DAYS",
         "30",
-        "Days that traffic stays in the log. Accepted for compatibility: this version keeps everything.",
+        "Full days that traffic (requests and their tries) stays in the log; 0: for ever. What operators did and what the \
+         pool learned of its keys stays in any case, and so does what was counted.",
     ),
     live("DEBUG", "false", "true: more in the program's own log."),
 ];

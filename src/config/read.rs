@@ -50,8 +50,6 @@ impl Sources {
 
 /// Settings of the design that this version does not have, and must not seem to have.
 const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES"];
-/// Settings that are taken without an effect, because existing files have them.
-const NO_EFFECT_YET: &[&str] = &["LOG_RETENTION_DAYS"];
 
 /// Reads and checks every setting.
 ///
@@ -106,10 +104,8 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
                 _ => None,
             })
             .unwrap_or(LogFailure::Continue),
-        debug: {
-            reader.number::<u64>("LOG_RETENTION_DAYS", 0, 36_500);
-            reader.flag("DEBUG")
-        },
+        log_retention_days: reader.number("LOG_RETENTION_DAYS", 0, 36_500),
+        debug: reader.flag("DEBUG"),
         shown: Vec::new(),
         warnings: Vec::new(),
         told: sources.without_secrets(),
@@ -206,11 +202,6 @@ impl Reader<'_> {
                 |values: &BTreeMap<String, String>| values.get(*name).is_some_and(|value| !value.is_empty());
             if set(&self.sources.dot_env) || set(&self.sources.environment) {
                 self.mistake(name, "is not supported by this version; remove it");
-            }
-        }
-        for name in NO_EFFECT_YET {
-            if self.sources.dot_env.contains_key(*name) || self.sources.environment.contains_key(*name) {
-                self.warnings.push(format!("{name} is set, and has no effect in this version"));
             }
         }
     }

@@ -9,6 +9,7 @@
 )]
 
 mod affinity;
+mod auditing;
 mod bad_input;
 mod crash;
 mod documents;

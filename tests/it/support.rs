@@ -356,9 +356,10 @@ impl Operator {
 
     /// The whole log.
     pub(crate) async fn events(&self) -> Vec<Value> {
-        let mut all = Vec::new();
+        let mut all = Vec::<Value>::new();
         loop {
-            let after = all.len();
+            // Not how many there are: those of dropped traffic are passed over.
+            let after = all.last().map_or(0, |last| last["seq"].as_u64().unwrap());
             let (status, page) =
                 self.call(reqwest::Method::GET, &format!("/events?after={after}&limit=5000"), None).await;
             assert_eq!(status, 200, "{page}");
