@@ -29,12 +29,15 @@
 pub mod codec;
 #[cfg(test)]
 mod contract;
+pub mod derived;
 pub mod fjall;
 pub mod memory;
 
 use std::path::PathBuf;
 
 use projections::Seq;
+
+pub use self::derived::Derived;
 
 /// A change to the sealed secrets that lie beside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +123,7 @@ pub enum Error {
 }
 
 /// A durable, ordered record. See the contract above.
-pub trait Journal: Send + Sync {
+pub trait Journal: Derived + Send + Sync {
     /// Appends a batch; see rules 1 to 4.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! One suite for every back end: the contract of [`super`], rule by rule.
 
-use super::{Batch, Entry, Error, Journal, SecretChange, fjall::FjallJournal, memory::MemoryJournal};
+use super::{
+    Batch, Derived as _, Entry, Error, Journal, SecretChange, derived::Put, fjall::FjallJournal,
+    memory::MemoryJournal,
+};
 
 fn append(journal: &dyn Journal, after: u64, frames: &[&str]) -> Result<(), Error> {
     let frames: Vec<Vec<u8>> = frames.iter().map(|frame| frame.as_bytes().to_vec()).collect();
@@ -90,6 +93,55 @@ fn survives_many_batches(journal: &dyn Journal) {
     assert!(all.iter().zip(1..).all(|(entry, seq)| entry.seq == seq));
 }
 
+const SPACE: &str = "rows";
+
+fn put(key: &str, value: Option<&str>) -> Put {
+    (key.into(), value.map(Into::into))
+}
+
+fn scan(journal: &dyn Journal, from: &str, to: &str, newest_first: bool, limit: usize) -> Vec<String> {
+    let rows = journal.scan(SPACE, from.as_bytes(), to.as_bytes(), newest_first, limit).unwrap();
+    rows.into_iter().map(|(key, value)| String::from_utf8([key, value].join(&b'=')).unwrap()).collect()
+}
+
+fn keeps_derived_rows_in_their_spaces(journal: &dyn Journal) {
+    assert_eq!(journal.get(SPACE, b"a").unwrap(), None);
+    assert_eq!(scan(journal, "", "z", false, 9), [""; 0]);
+    let first = [put("b", Some("2")), put("a", Some("1")), put("c", Some("3")), put("ab", Some("12"))];
+    journal.write(SPACE, &first).unwrap();
+    journal.write("other", &[put("a", Some("else"))]).unwrap();
+    assert_eq!(scan(journal, "", "z", false, 9), ["a=1", "ab=12", "b=2", "c=3"]);
+    journal
+        .write(SPACE, &[put("a", None), put("b", Some("II")), put("b", Some("two")), put("x", None)])
+        .unwrap();
+    assert_eq!(journal.get(SPACE, b"a").unwrap(), None);
+    assert_eq!(journal.get(SPACE, b"b").unwrap(), Some(b"two".to_vec()));
+    assert_eq!(journal.get("other", b"a").unwrap(), Some(b"else".to_vec()));
+    journal.write(SPACE, &[]).unwrap();
+}
+
+fn scans_derived_rows_both_ways(journal: &dyn Journal) {
+    let rows: Vec<_> = ["a", "b", "c", "d"].into_iter().map(|key| put(key, Some("1"))).collect();
+    journal.write(SPACE, &rows).unwrap();
+    assert_eq!(scan(journal, "b", "d", false, 9), ["b=1", "c=1"]);
+    assert_eq!(scan(journal, "b", "d", true, 9), ["c=1", "b=1"]);
+    assert_eq!(scan(journal, "a", "z", false, 2), ["a=1", "b=1"]);
+    assert_eq!(scan(journal, "a", "z", true, 2), ["d=1", "c=1"]);
+    for (from, to) in [("b", "b"), ("c", "b"), ("", "")] {
+        assert_eq!(scan(journal, from, to, false, 9), [""; 0]);
+    }
+}
+
+fn derived_rows_are_no_part_of_the_record(journal: &dyn Journal) {
+    append(journal, 0, &["a"]).unwrap();
+    journal.write(SPACE, &[put("a", Some("1"))]).unwrap();
+    assert_eq!((journal.last(), journal.secrets().unwrap()), (1, Vec::new()));
+    append(journal, 1, &["b"]).unwrap();
+    assert_eq!(read(journal, 0, 10), rows(&[(1, "a"), (2, "b")]));
+    journal.cut(0).unwrap();
+    assert_eq!(journal.get(SPACE, b"a").unwrap(), Some(b"1".to_vec()));
+}
+
 macro_rules! suite {
     ($($rule:ident)*) => {
         mod memory {
@@ -112,6 +164,9 @@ suite! {
     cuts_a_tail
     syncs_beside_appends
     survives_many_batches
+    keeps_derived_rows_in_their_spaces
+    scans_derived_rows_both_ways
+    derived_rows_are_no_part_of_the_record
 }
 
 /// What only a journal on a disk can show.
@@ -126,8 +181,10 @@ mod on_disk {
             let secrets = [secret("one", Some("1"))];
             let batch = Batch { after: 0, frames: &[b"a".to_vec(), b"b".to_vec()], secrets: &secrets };
             journal.append(batch).unwrap();
+            journal.write(SPACE, &[put("b", Some("2")), put("a", Some("1"))]).unwrap();
         }
         let journal = FjallJournal::open(folder.path()).unwrap();
+        assert_eq!(scan(&journal, "", "z", false, 9), ["a=1", "b=2"]);
         assert_eq!(read(&journal, 0, 10), rows(&[(1, "a"), (2, "b")]));
         assert_eq!(journal.secrets().unwrap(), [("one".into(), b"1".to_vec())]);
         append(&journal, 2, &["c"]).unwrap();

@@ -9,7 +9,11 @@
 //! written *after* each sync, so when the log ends before it, records that were
 //! once safe are gone, and the journal says so instead of starting anew.
 
+mod options;
+mod spaces;
+
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
@@ -17,7 +21,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use fjall::{Database, Keyspace, PersistMode, Slice};
 use parking_lot::Mutex;
 use projections::Seq;
 
@@ -25,17 +29,14 @@ use super::{Batch, Entry, Error, Journal};
 
 /// Tag of log entries: leaves room for other kinds of rows.
 const LOG_TAG: u8 = b'e';
-/// Cache for blocks; the log is mostly written, so little is enough.
-const CACHE_BYTES: u64 = 16 << 20;
-/// A full memtable is written out and its part of the write-ahead log freed.
-const MEMTABLE_BYTES: u64 = 16 << 20;
-
 /// See the module.
 pub struct FjallJournal {
     path: PathBuf,
     db: Database,
     log: Keyspace,
     vault: Keyspace,
+    /// The spaces of derived rows, as far as they were asked for.
+    spaces: Mutex<BTreeMap<&'static str, Keyspace>>,
     head: File,
     /// The newest write-ahead file, open for syncing.
     newest: Mutex<Option<(PathBuf, File)>>,
@@ -90,7 +91,8 @@ impl FjallJournal {
         }
         let poisoned = AtomicBool::new(false);
         let (newest, last) = (Mutex::new(None), Mutex::new(last));
-        Ok(Self { path: path.to_owned(), db, log, vault, head, newest, last, poisoned })
+        let spaces = Mutex::default();
+        Ok(Self { path: path.to_owned(), db, log, vault, spaces, head, newest, last, poisoned })
     }
 
     fn store(&self, what: &'static str, source: fjall::Error) -> Error {
@@ -211,10 +213,13 @@ type Opened = (Database, Keyspace, Keyspace);
 
 fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
     let open = || -> Result<Opened, fjall::Error> {
-        let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let log = db.keyspace("log", options)?;
-        let vault = db.keyspace("vault", options)?;
+        let db = Database::builder(path)
+            .cache_size(options::CACHE_BYTES)
+            .max_journaling_size(options::WRITE_AHEAD_BYTES)
+            .worker_threads(1)
+            .open()?;
+        let log = db.keyspace("log", options::log)?;
+        let vault = db.keyspace("vault", options::vault)?;
         Ok((db, log, vault))
     };
     // On some kinds of damage the store panics where it should refuse; then the refusal is what people see.

@@ -1,12 +1,15 @@
 //! A journal that lives as long as the process: for `DATABASE_URL=memory:`,
 //! demonstrations, and wherever nothing must stay behind.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use parking_lot::Mutex;
 use projections::Seq;
 
-use super::{Batch, Entry, Error, Journal};
+use super::{
+    Batch, Derived, Entry, Error, Journal,
+    derived::{Put, Row},
+};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,6 +21,7 @@ pub struct MemoryJournal {
 struct Inner {
     frames: Vec<Vec<u8>>,
     secrets: BTreeMap<String, Vec<u8>>,
+    spaces: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl Inner {
@@ -76,5 +80,42 @@ impl Journal for MemoryJournal {
 
     fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
         Ok(self.inner.lock().secrets.clone().into_iter().collect())
+    }
+}
+
+impl Derived for MemoryJournal {
+    fn write(&self, space: &'static str, puts: &[Put]) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        let rows = inner.spaces.entry(space).or_default();
+        for (key, value) in puts {
+            match value {
+                Some(value) => rows.insert(key.clone(), value.clone()),
+                None => rows.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn get(&self, space: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.inner.lock().spaces.get(space).and_then(|rows| rows.get(key)).cloned())
+    }
+
+    fn scan(
+        &self,
+        space: &'static str,
+        from: &[u8],
+        to: &[u8],
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let inner = self.inner.lock();
+        let Some(rows) = inner.spaces.get(space).filter(|_| from < to) else { return Ok(Vec::new()) };
+        let found = rows.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+        let row = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        Ok(if newest_first {
+            found.rev().take(limit).map(row).collect()
+        } else {
+            found.take(limit).map(row).collect()
+        })
     }
 }

@@ -16,7 +16,11 @@ use crate::journal::Batch;
 use crate::journal::codec::ChainHash;
 use crate::{
     gemini::classify::{Blame, Hold},
-    journal::{Entry, Error, memory::MemoryJournal},
+    journal::{
+        Derived, Entry, Error,
+        derived::{Put, Row},
+        memory::MemoryJournal,
+    },
 };
 use projections::Millis;
 
@@ -205,6 +209,27 @@ impl Staged {
             self.syncs_left.store(0, Ordering::SeqCst);
             Error::Store { what, path: "nowhere".into(), source: "the disk is full".into() }
         })
+    }
+}
+
+impl Derived for Staged {
+    fn write(&self, space: &'static str, puts: &[Put]) -> Result<(), Error> {
+        self.inner.write(space, puts)
+    }
+
+    fn get(&self, space: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: &'static str,
+        from: &[u8],
+        to: &[u8],
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        self.inner.scan(space, from, to, newest_first, limit)
     }
 }
 
