@@ -9,6 +9,7 @@ mod events;
 mod keys;
 mod problem;
 mod projects;
+mod request_logs;
 mod session;
 
 use std::sync::Arc;
@@ -29,6 +30,8 @@ enum Tag {
     Keys,
     /// Google projects and their quotas.
     Projects,
+    /// What clients asked.
+    Requests,
     /// The log.
     Events,
 }
@@ -49,13 +52,20 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis = (
+    session::SessionApi,
+    keys::KeysApi,
+    projects::ProjectsApi,
+    request_logs::RequestLogsApi,
+    events::EventsApi,
+);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
+        request_logs::RequestLogsApi(pool.clone()),
         events::EventsApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))

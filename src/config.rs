@@ -39,6 +39,17 @@ pub enum LogFailure {
     Refuse,
 }
 
+/// Which bodies of requests and answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogBodies {
+    /// None.
+    Off,
+    /// Those of requests that did not go well.
+    Errors,
+    /// All.
+    All,
+}
+
 /// Every setting, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -94,6 +105,10 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// LOG_FAILURE
     pub log_failure: LogFailure,
+    /// LOG_BODIES
+    pub log_bodies: LogBodies,
+    /// LOG_BODIES_RETENTION_DAYS
+    pub log_bodies_retention_days: u16,
     /// DEBUG
     pub debug: bool,
     /// Where each came from, for people.

@@ -8,6 +8,7 @@
 //! appended and folded**, a command not before it is on the disk.
 
 pub mod clock;
+mod reader;
 mod replay;
 pub mod rules;
 mod sync;
@@ -29,6 +30,7 @@ use projections::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::reader::Reader;
 use self::{
     clock::Clock,
     replay::replay,
@@ -36,6 +38,7 @@ use self::{
     sync::Syncer,
     writer::Writer,
 };
+pub use crate::journal::Derived;
 use crate::journal::{
     self, Journal,
     codec::{self, Damage},
@@ -130,6 +133,19 @@ struct Shared {
 impl Shared {
     fn count_unrecorded(&self, more: usize) {
         self.unrecorded.fetch_add(more as u64, Ordering::Relaxed);
+    }
+
+    fn events(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>, OpenError> {
+        let head = *self.head.borrow();
+        let entries = self.journal.read(after, limit)?;
+        let shown = entries.iter().take_while(|entry| entry.seq <= head);
+        shown
+            .map(|entry| {
+                let seq = entry.seq;
+                let decoded = codec::decode(seq, &entry.frame, None);
+                decoded.map(|(recorded, _)| recorded).map_err(|damage| OpenError::Damaged { seq, damage })
+            })
+            .collect()
     }
 
     /// The log is lost until the next start. Loud, once; the pool itself goes on.
@@ -299,16 +315,13 @@ impl Ledger {
     /// # Errors
     /// [`OpenError`]: the journal does not answer, or a record is bad.
     pub fn events(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>, OpenError> {
-        let head = *self.shared.head.borrow();
-        let entries = self.shared.journal.read(after, limit)?;
-        let shown = entries.iter().take_while(|entry| entry.seq <= head);
-        shown
-            .map(|entry| {
-                let seq = entry.seq;
-                let decoded = codec::decode(seq, &entry.frame, None);
-                decoded.map(|(recorded, _)| recorded).map_err(|damage| OpenError::Damaged { seq, damage })
-            })
-            .collect()
+        self.shared.events(after, limit)
+    }
+
+    /// For those who follow the log on a thread of their own, and keep rows beside it.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared) }
     }
 
     /// The last event folded in, and a way to wait for the next.

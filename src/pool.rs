@@ -27,6 +27,7 @@ use crate::{
         clock::Clock,
         rules::{self, Decision, KeyChange, NewClient},
     },
+    request_log::{self, RequestLog},
     scheduler::Scheduler,
     settings::Settings,
     vault::{self, Vault, secret_names},
@@ -93,6 +94,10 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// Finds requests.
+    pub request_log: Arc<RequestLog>,
+    /// Its thread.
+    follows: request_log::Keeper,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -131,8 +136,14 @@ impl Pool {
         let vault = Arc::new(vault);
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
-        let views: Vec<Arc<dyn View>> =
-            vec![Arc::clone(&vault) as _, Arc::clone(&scheduler) as _, Arc::clone(&gatekeeper) as _];
+        let settings = Arc::new(Settings::new(config.clone()));
+        let request_log = Arc::new(RequestLog::new(Arc::clone(&settings)));
+        let views: Vec<Arc<dyn View>> = vec![
+            Arc::clone(&vault) as _,
+            Arc::clone(&scheduler) as _,
+            Arc::clone(&gatekeeper) as _,
+            Arc::clone(&request_log) as _,
+        ];
         let opened = {
             let clock = clock.clone();
             let failures = config.max_failures_per_key;
@@ -162,7 +173,7 @@ impl Pool {
             config.key_recheck_interval,
         );
         let (admins, prober) = (Arc::new(admins), Arc::new(prober));
-        let settings = Arc::new(Settings::new(config.clone()));
+        let follows = request_log::Keeper::start(Arc::clone(&request_log), ledger.reader(), clock.clone())?;
         Ok(Self {
             ledger,
             scheduler,
@@ -173,6 +184,8 @@ impl Pool {
             prober,
             clock,
             settings,
+            request_log,
+            follows,
             made_password,
         })
     }
@@ -221,6 +234,7 @@ impl Pool {
     pub async fn close(self) {
         // It holds on to the ledger too.
         drop(self.prober);
+        drop(self.follows);
         self.ledger.close().await;
     }
 }

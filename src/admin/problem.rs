@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object, error::ParseRequestPayloadError, payload
 use crate::{
     health::prober::NotChecked,
     ledger::{CommitError, OpenError, rules::Refused},
-    pool,
+    pool, request_log,
 };
 
 /// What went wrong (RFC 9457).
@@ -73,6 +73,17 @@ impl Problem {
         Self::NotFound(detail(404, "Not found", "not_found", text))
     }
 
+    pub(super) fn bad_cursor() -> Self {
+        let text =
+            "`cursor` wants what `next` of an answer of this list said; without one, the list begins anew";
+        Self::BadRequest(detail(400, "Bad cursor", "bad_cursor", text))
+    }
+
+    pub(super) fn indexing(done: u64, of: u64) -> Self {
+        let text = format!("the index of requests is being made: {done} of {of} events; ask again later");
+        Self::Unavailable(detail(503, "Indexing", "indexing", text))
+    }
+
     fn unavailable(text: impl Into<String>) -> Self {
         Self::Unavailable(detail(503, "The log is not available", "log_unavailable", text))
     }
@@ -104,6 +115,12 @@ impl From<pool::Error> for Problem {
             pool::Error::Commit(error) => error.into(),
             error => Self::unavailable(error.to_string()),
         }
+    }
+}
+
+impl From<request_log::Error> for Problem {
+    fn from(error: request_log::Error) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

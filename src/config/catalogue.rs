@@ -144,5 +144,13 @@ pub const SETTINGS: &[Setting] = &[
         "30",
         "Days that traffic stays in the log. Accepted for compatibility: this version keeps everything.",
     ),
+    setting(
+        "LOG_BODIES",
+        "off",
+        "Bodies of requests and answers to keep, for the request's page: off, errors (of requests that did not go well) or \
+         all. Text alone, its first 64 KiB, without credentials; what people wrote stays readable in it for \
+         administrators.",
+    ),
+    setting("LOG_BODIES_RETENTION_DAYS", "7", "Days that kept bodies stay, 1 to 3650."),
     setting("DEBUG", "false", "true: more in the program's own log."),
 ];
