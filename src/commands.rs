@@ -8,6 +8,7 @@
 
 mod projects;
 mod remote;
+mod requests;
 mod said;
 mod simulate;
 
@@ -24,6 +25,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::projects::projects;
+pub use self::requests::{Filters, RequestsCommand, requests};
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
     remote::Remote,

@@ -62,6 +62,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What clients asked, and what was tried for them
+    #[command(subcommand)]
+    Requests(commands::RequestsCommand),
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -122,6 +125,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
+        Command::Requests(command) => Ok(commands::requests(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {

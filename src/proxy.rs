@@ -52,6 +52,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
+    request_log::RequestLog,
     scheduler::Scheduler,
     vault::Vault,
 };
@@ -77,6 +78,7 @@ pub struct Proxy {
     allowance: Mutex<Allowance>,
     began: Instant,
     lifecycle: Lifecycle,
+    request_log: Arc<RequestLog>,
     limits: Limits,
 }
 
@@ -137,13 +139,15 @@ pub struct Parts {
     pub gemini: Gemini,
     /// Tells the time.
     pub clock: Clock,
+    /// Keeps bodies, where that is wanted.
+    pub request_log: Arc<RequestLog>,
 }
 
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
+        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, request_log } = parts;
         let progress = Arc::<Notify>::default();
         let queue = Queue::new(config.queue_timeout, clock.clone(), Arc::clone(&progress), ledger.head());
         Self {
@@ -160,6 +164,7 @@ impl Proxy {
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),
             began: Instant::now(),
             lifecycle,
+            request_log,
             limits: Limits {
                 max_attempts: config.max_attempts,
                 request_timeout: config.request_timeout,
@@ -195,6 +200,7 @@ impl Proxy {
             parts.uri.path(),
         );
         record.called(&parts.headers);
+        record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
         let response =
             match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
                 Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
@@ -281,6 +287,9 @@ impl Proxy {
             Ok(body) => body,
             Err(refusal) => return refuse(record, &refusal, shape).await,
         };
+        if let Some(copy) = record.bodies() {
+            body.payload.chunks().for_each(|chunk| copy.asked(chunk));
+        }
         if asked.target.model_in_body {
             let scan = body.scan();
             asked.model = scan.model().unwrap_or_default().to_owned();
@@ -304,7 +313,15 @@ impl Proxy {
 }
 
 async fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> Response {
-    let response = refusal.respond(shape);
+    let mut response = refusal.respond(shape);
+    if record.bodies().is_some() {
+        let body = response.take_body().into_bytes().await.unwrap_or_default();
+        if let Some(copy) = record.bodies() {
+            copy.answers(response.headers());
+            copy.answered(&body);
+        }
+        response.set_body(poem::Body::from_bytes(body));
+    }
     record.answered.status = response.status().as_u16();
     record.answered.reason = Some(refusal.reason().to_owned());
     record.finish(Outcome::Refused, None).await;

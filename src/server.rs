@@ -133,6 +133,7 @@ impl Service {
             gatekeeper: Arc::clone(&pool.gatekeeper),
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
+            request_log: Arc::clone(&pool.request_log),
         };
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, &config, lifecycle.clone()));

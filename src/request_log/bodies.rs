@@ -194,7 +194,8 @@ impl Bodies {
 
     /// Hands over what was copied; says whether it is worth writing.
     pub(super) fn offer(&self, request: RequestId, failed: bool, capture: Box<Capture>) -> bool {
-        if capture.errors_only && !failed {
+        let nothing = capture.asked.length == 0 && capture.answered.length == 0;
+        if nothing || capture.errors_only && !failed {
             return false;
         }
         let mut waiting = self.waiting.lock();

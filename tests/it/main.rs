@@ -20,6 +20,7 @@ mod outbound;
 mod projects;
 mod proxying;
 mod recovery;
+mod requests;
 mod scenario;
 mod secrecy;
 mod simulation;
