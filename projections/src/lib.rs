@@ -6,13 +6,13 @@
 //! prefix and on every machine, so the log alone explains the pool.
 
 pub mod access;
+pub mod asked;
 pub mod budget;
 pub mod event;
 pub mod headroom;
 pub mod id;
 pub mod keys;
 pub mod pattern;
-pub mod requests;
 pub mod resources;
 pub mod siblings;
 pub mod usage;

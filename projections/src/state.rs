@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Access,
+    asked::Asked,
     event::Recorded,
     id::{Millis, Seq},
     keys::Keys,
-    requests::Requests,
     resources::Resources,
     siblings::Siblings,
     usage::Usage,
@@ -26,8 +26,8 @@ pub struct State {
     pub access: Access,
     /// Counters.
     pub usage: Usage,
-    /// The latest requests.
-    pub requests: Requests,
+    /// Models that are wanted.
+    pub asked: Asked,
     /// What belongs to which project at Google.
     pub resources: Resources,
     /// Projects that look like one.
@@ -41,7 +41,7 @@ impl State {
         self.keys.apply(recorded);
         self.access.apply(recorded);
         self.usage.apply(recorded);
-        self.requests.apply(recorded);
+        self.asked.apply(recorded);
         self.resources.apply(recorded, &self.keys);
         self.siblings.apply(recorded, &self.keys);
         self.seq = recorded.seq;
