@@ -209,6 +209,11 @@ pub(super) struct Hit {
 }
 
 impl Hit {
+    /// Of all of its events.
+    pub(super) fn seqs(&self) -> impl Iterator<Item = Seq> {
+        self.attempts.iter().copied().chain([self.seq])
+    }
+
     pub(super) fn of(row: &Row) -> Self {
         Self { seq: row.seq, attempts: row.attempts.iter().map(|attempt| attempt.seq).collect() }
     }

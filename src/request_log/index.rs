@@ -39,7 +39,7 @@ pub(super) struct Index {
     /// The last event that was looked at.
     pub(super) cursor: Seq,
     /// Requests up to here are in blocks; their events may come by once more, for those that were under way.
-    indexed: Seq,
+    pub(super) indexed: Seq,
     /// Traffic up to here is gone from the log.
     pub(super) floor: Seq,
     blocks: Arc<Vec<Arc<Stored>>>,

@@ -1,5 +1,7 @@
 //! From places in the log to requests as people see them.
 
+use std::collections::HashMap;
+
 use projections::{
     Event, Millis, Recorded, Seq,
     event::{Answered, Attempted, Tokens},
@@ -8,7 +10,7 @@ use projections::{
 use super::{Error, RequestLog, block::Hit};
 use crate::ledger::OpenError;
 
-/// Events between two of a request that are read along rather than jumped over.
+/// Events between two wanted ones that are read along rather than jumped over.
 const NEAR: u64 = 16;
 
 /// One upstream try, and where its event is.
@@ -50,34 +52,35 @@ impl Entry {
     }
 }
 
+/// Puts a request together from its events.
+fn entry(hit: &Hit, events: &mut HashMap<Seq, Recorded>) -> Option<Entry> {
+    let Recorded { seq, at, event: Event::Answered(answered) } = events.remove(&hit.seq)? else {
+        return None;
+    };
+    let attempt = |seq: &Seq| match events.remove(seq)? {
+        Recorded { seq, event: Event::Attempted(attempted), .. } => {
+            (attempted.request == answered.request).then_some(Attempt { seq, attempted })
+        }
+        _ => None,
+    };
+    let attempts = hit.attempts.iter().filter_map(attempt).collect();
+    Some(Entry { seq, at, answered, attempts })
+}
+
 impl RequestLog {
     /// The requests behind these hits; without those of which the log has nothing any more.
     pub(super) fn entries(&self, hits: &[Hit]) -> Result<Vec<Entry>, Error> {
-        let mut entries = Vec::with_capacity(hits.len());
-        for hit in hits {
-            entries.extend(self.entry(hit)?);
-        }
-        Ok(entries)
-    }
-
-    fn entry(&self, hit: &Hit) -> Result<Option<Entry>, Error> {
-        let mut wanted: Vec<Seq> = hit.attempts.iter().copied().chain([hit.seq]).collect();
+        let mut wanted: Vec<Seq> = hits.iter().flat_map(Hit::seqs).collect();
         wanted.sort_unstable();
-        let (mut ended, mut attempts) = (None, Vec::new());
+        wanted.dedup();
+        let mut events = HashMap::with_capacity(wanted.len());
         for run in wanted.chunk_by(|one, next| next - one <= NEAR) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            for Recorded { seq, at, event } in self.read(*first, *last)? {
-                if run.binary_search(&seq).is_err() {
-                    continue;
-                }
-                match event {
-                    Event::Attempted(attempted) => attempts.push(Attempt { seq, attempted }),
-                    Event::Answered(answered) => ended = Some((seq, at, answered)),
-                    _ => {}
-                }
-            }
+            let read = self.read(*first, *last)?.into_iter();
+            let wanted = read.filter(|recorded| run.binary_search(&recorded.seq).is_ok());
+            events.extend(wanted.map(|recorded| (recorded.seq, recorded)));
         }
-        Ok(ended.map(|(seq, at, answered)| Entry { seq, at, answered, attempts }))
+        Ok(hits.iter().filter_map(|hit| entry(hit, &mut events)).collect())
     }
 
     /// The events from one to another, as far as the log has them.

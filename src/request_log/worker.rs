@@ -19,7 +19,7 @@ use crate::ledger::{OpenError, Reader, View, clock::Clock};
 /// So many notes are worth waking up for.
 const ENOUGH: usize = 1_024;
 /// More are not kept: the log has them.
-const MOST: usize = 262_144;
+const MOST: usize = 65_536;
 /// How often old bodies are looked for, and what failed is tried again.
 const ROUND: Duration = Duration::from_secs(600);
 
@@ -160,6 +160,11 @@ impl RequestLog {
     fn load(&self, reader: &Reader) -> Result<(), Error> {
         let damaged = self.inner.lock().damaged;
         let loaded = if damaged { Err(Damaged.into()) } else { store::load(reader) };
+        // A log whose torn end was cut may be shorter than what was worked out of it.
+        let loaded = match loaded {
+            Ok(index) if index.indexed > reader.head() => Err(Damaged.into()),
+            loaded => loaded,
+        };
         let index = match loaded {
             Err(Error::Damaged(_)) => {
                 if !damaged {

@@ -72,6 +72,8 @@ fn filter() -> impl Strategy<Value = Filter> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_block_picks_and_counts_what_a_plain_look_does(
         rows in vec(some_row(), 1..300),

@@ -92,6 +92,44 @@ async fn what_was_recorded_is_found_at_once_and_pages_hold_still() {
     living.close().await;
 }
 
+/// Every count holds what was recorded before it was asked for: nothing falls between the log and the inbox.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_missed_while_the_index_wakes_up_under_load() {
+    let journal = Arc::default();
+    let mut traffic = Traffic::new(4, 9);
+    let mut recorded = 0;
+    for _ in 0..5 {
+        let living = Living::open(&journal);
+        for _ in 0..40 {
+            living.traffic(&mut traffic, 25).await;
+            recorded += 25;
+            let (tally, indexing) = living.log.count(&Filter::default()).unwrap();
+            assert!(indexing.is_some() || tally.total == recorded, "{tally:?} of {recorded}");
+        }
+        assert_eq!(living.counted().total, recorded);
+        let page = living.page(Seq::MAX, 10_000);
+        assert_eq!(page.entries.len() as u64, recorded);
+        assert!(page.entries.is_sorted_by(|one, next| one.seq > next.seq));
+        living.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_its_index_is_read_anew() {
+    let journal = Arc::new(MemoryJournal::new());
+    let living = Living::open(&journal);
+    let mut traffic = Traffic::new(5, 9);
+    living.traffic(&mut traffic, ROWS + 10).await;
+    assert_eq!(living.counted().total, ROWS as u64 + 10);
+    living.close().await;
+    journal.cut(100).unwrap();
+    let again = Living::open(&journal);
+    let left = again.counted().total;
+    assert!(left > 20 && left < 100, "{left}");
+    assert_eq!(again.page(Seq::MAX, 1_000).entries.len() as u64, left);
+    again.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_is_missing_damaged_or_behind_is_made_from_the_log() {
     let journal = Arc::default();
