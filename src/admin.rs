@@ -21,6 +21,7 @@ mod past;
 mod precondition;
 mod problem;
 mod projects;
+mod request_logs;
 mod resources;
 mod session;
 mod settings;
@@ -55,6 +56,8 @@ enum Tag {
     Jobs,
     /// How the pool works.
     Settings,
+    /// What clients asked.
+    Requests,
     /// The log.
     Events,
     /// What was, and why.
@@ -84,6 +87,7 @@ type Apis = (
     keys::KeysApi,
     (keys::bulk::BulkApi, keys::transfer::TransferApi),
     projects::ProjectsApi,
+    request_logs::RequestLogsApi,
     models::ModelsApi,
     resources::ResourcesApi,
     jobs::JobsApi,
@@ -98,6 +102,7 @@ fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
         keys::KeysApi(pool.clone()),
         (keys::bulk::BulkApi(pool.clone()), keys::transfer::TransferApi(pool.clone())),
         projects::ProjectsApi(pool.clone()),
+        request_logs::RequestLogsApi(pool.clone()),
         models::ModelsApi(pool.clone()),
         resources::ResourcesApi(pool.clone()),
         jobs::JobsApi(pool.clone()),

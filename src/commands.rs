@@ -19,6 +19,7 @@ mod past;
 mod progress;
 mod projects;
 mod remote;
+mod requests;
 mod said;
 mod settings;
 mod simulate;
@@ -46,6 +47,7 @@ pub use self::import::{ExportArgs, ImportArgs};
 pub use self::models::{ModelsArgs, ResourcesArgs, models, resources};
 pub use self::past::{ExplainArgs, ReplayArgs, explain, replay};
 pub use self::projects::projects;
+pub use self::requests::{Filters, RequestsCommand, requests};
 pub use self::settings::{SettingsCommand, settings};
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{

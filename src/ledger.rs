@@ -12,6 +12,7 @@ pub mod backup;
 mod checkpoint;
 pub mod clock;
 mod past;
+mod reader;
 mod replay;
 mod reseal;
 pub mod retention;
@@ -36,7 +37,10 @@ use projections::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::past::{At, PastError};
+pub use self::reader::Reader;
 pub use self::reseal::ResealError;
+pub(crate) use self::writer::segment_of_frame;
 use self::{
     checkpoint::Keeper,
     clock::Clock,
@@ -45,10 +49,8 @@ use self::{
     sync::Syncer,
     writer::Writer,
 };
+pub use crate::journal::Derived;
 use crate::journal::{self, Journal, codec::Damage};
-
-pub use self::past::{At, PastError};
-pub(crate) use self::writer::segment_of_frame;
 
 /// Facts that may wait, or be under way, at once; more of them push back on requests.
 const QUEUE: usize = 65_536;
@@ -328,6 +330,12 @@ impl Ledger {
     pub async fn note(&self, event: impl Into<Event>) -> Result<(), CommitError> {
         let event = event.into();
         self.commit(move |_| Ok(Decision { events: vec![event], secrets: Vec::new(), answer: () })).await
+    }
+
+    /// For those who follow the log on a thread of their own, and keep rows beside it.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared) }
     }
 
     /// The last event folded in, and a way to wait for the next.

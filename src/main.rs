@@ -70,6 +70,9 @@ enum Command {
     /// Settings, of a running or a stopped pool
     #[command(subcommand)]
     Settings(commands::SettingsCommand),
+    /// What clients asked, and what was tried for them
+    #[command(subcommand)]
+    Requests(commands::RequestsCommand),
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -156,6 +159,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Models(args) => Ok(commands::models(args, &config).await?),
         Command::Resources(args) => Ok(commands::resources(args, &config).await?),
         Command::Settings(command) => Ok(commands::settings(command, &config).await?),
+        Command::Requests(command) => Ok(commands::requests(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Explain(args) => Ok(commands::explain(args, &config).await?),
         Command::Replay(args) => Ok(commands::replay(args, &config).await?),

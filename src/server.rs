@@ -140,6 +140,7 @@ impl Service {
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
             settings: Arc::clone(&pool.settings),
+            request_log: Arc::clone(&pool.request_log),
         };
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, lifecycle.clone()));

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Access,
+    asked::Asked,
     event::Recorded,
     id::{Millis, Seq},
     keys::Keys,
-    requests::Requests,
     resources::Resources,
     settings::Settings,
     siblings::Siblings,
@@ -28,8 +28,8 @@ pub struct State {
     pub access: Access,
     /// Counters.
     pub usage: Usage,
-    /// The latest requests.
-    pub requests: Requests,
+    /// Models that are wanted.
+    pub asked: Asked,
     /// What belongs to which project at Google.
     pub resources: Resources,
     /// Projects that look like one.
@@ -47,7 +47,7 @@ impl State {
     /// Folds one event in. Total: whatever the sequence, it neither fails nor panics.
     pub fn apply(&mut self, recorded: &Recorded) {
         self.usage.apply(recorded);
-        self.requests.apply(recorded);
+        self.asked.apply(recorded);
         self.apply_past(recorded);
     }
 
@@ -66,7 +66,7 @@ impl State {
 
     /// Empties the statistics: what tells how much, and decides nothing.
     pub fn forget_statistics(&mut self) {
-        (self.usage, self.requests) = Default::default();
+        (self.usage, self.asked) = Default::default();
     }
 
     /// Folds many events into the empty state.

@@ -16,7 +16,7 @@ use crate::{
     feed::NoFeed,
     health::{checkup::NoCheckup, prober::NotChecked},
     ledger::{CommitError, OpenError, PastError, rules::Refused},
-    pool,
+    pool, request_log,
 };
 
 /// One thing that is wrong with a request.
@@ -114,6 +114,8 @@ codes! {
     TooManyJobs = 429 "too_many_jobs" "Too many jobs";
     /// A fault of the pool's own.
     Internal = 500 "internal" "Internal error";
+    /// The index of requests is being made.
+    Indexing = 503 "indexing" "Indexing";
     /// The log cannot be written or read.
     LogUnavailable = 503 "log_unavailable" "The log is not available";
     /// The service goes down.
@@ -173,6 +175,11 @@ impl Problem {
         let text =
             "the cursor is not one of this list: take `next` of the page before, with the same parameters";
         Self::of(Code::BadCursor, text)
+    }
+
+    pub(super) fn indexing(done: u64, of: u64) -> Self {
+        let text = format!("the index of requests is being made: {done} of {of} events; ask again later");
+        Self::of(Code::Indexing, text)
     }
 
     pub(super) fn not_found(text: impl Into<String>) -> Self {
@@ -360,6 +367,12 @@ impl From<PastError> for Problem {
             PastError::NotYet { .. } => Self::not_found(text),
             PastError::Log(error) => error.into(),
         }
+    }
+}
+
+impl From<request_log::Error> for Problem {
+    fn from(error: request_log::Error) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use projections::event::Strategy;
 use secrecy::SecretString;
 
-use super::{Config, Database, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
+use super::{Config, Database, LogBodies, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
 use crate::gemini::route::Proxy;
 
 /// Where values come from, later ones winning.
@@ -49,7 +49,7 @@ impl Sources {
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
-const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES"];
+const NOT_YET: &[&str] = &["TRUSTED_PROXIES"];
 
 /// Reads and checks every setting.
 ///
@@ -105,6 +105,15 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
             })
             .unwrap_or(LogFailure::Continue),
         log_retention_days: reader.number("LOG_RETENTION_DAYS", 0, 36_500),
+        log_bodies: reader
+            .get("LOG_BODIES", "off, errors or all", |text| match text {
+                "off" => Some(LogBodies::Off),
+                "errors" => Some(LogBodies::Errors),
+                "all" => Some(LogBodies::All),
+                _ => None,
+            })
+            .unwrap_or(LogBodies::Off),
+        log_bodies_retention_days: reader.number("LOG_BODIES_RETENTION_DAYS", 1, 3_650),
         debug: reader.flag("DEBUG"),
         shown: Vec::new(),
         warnings: Vec::new(),
@@ -114,6 +123,12 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         reader.mistake(
             "BODY_MEMORY_BYTES",
             "wants at least MAX_BODY_BYTES, or no such body could ever be taken",
+        );
+    }
+    if config.log_bodies != LogBodies::Off {
+        reader.warnings.push(
+            "LOG_BODIES keeps what people write and what they are answered, readable for administrators"
+                .to_owned(),
         );
     }
     let order =

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use projections::{Millis, Recorded, Seq, State};
 
 use super::{
-    CommitError, Ledger, OpenError, audit,
+    CommitError, Ledger, OpenError, Shared, audit,
     checkpoint::{self, Kind},
     clock::rfc3339,
     replay::PAGE,
@@ -68,15 +68,21 @@ fn decoded(entry: &Entry) -> Result<Recorded, OpenError> {
     decoded.map(|(recorded, _)| recorded).map_err(|damage| OpenError::Damaged { seq, damage })
 }
 
+impl Shared {
+    pub(super) fn events(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>, OpenError> {
+        let head = *self.head.borrow();
+        let entries = self.journal.read(after, limit)?;
+        entries.iter().take_while(|entry| entry.seq <= head).map(decoded).collect()
+    }
+}
+
 impl Ledger {
     /// The events after a position, decoded. Those of dropped traffic are passed over.
     ///
     /// # Errors
     /// [`OpenError`]: the journal does not answer, or a record is bad.
     pub fn events(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>, OpenError> {
-        let head = *self.shared.head.borrow();
-        let entries = self.shared.journal.read(after, limit)?;
-        entries.iter().take_while(|entry| entry.seq <= head).map(decoded).collect()
+        self.shared.events(after, limit)
     }
 
     /// The events before a position, the newest first.

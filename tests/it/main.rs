@@ -26,6 +26,7 @@ mod outbound;
 mod projects;
 mod proxying;
 mod recovery;
+mod requests;
 mod scenario;
 mod secrecy;
 mod simulation;
