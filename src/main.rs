@@ -136,7 +136,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {
-            println!("{}", gemini_pool::admin::openapi());
+            print!("{}", gemini_pool::admin::openapi());
             Ok(())
         }
     }

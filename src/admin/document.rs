@@ -42,6 +42,7 @@ impl Document {
         close_bodies(&mut value);
         bound_numbers(&mut value);
         name_settings(&mut value);
+        say_etags(&mut value);
         give_examples(&mut value);
         let text = format!("{value:#}\n");
         Self { value, text }
@@ -368,6 +369,17 @@ fn name_settings(value: &mut Value) {
         "additionalProperties": false,
         "properties": live.collect::<Map<_, _>>(),
     });
+}
+
+/// What may stand in If-Match.
+fn say_etags(value: &mut Value) {
+    let paths = value.get_mut("paths").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let parameters =
+        operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()).flatten();
+    for parameter in parameters.filter(|parameter| text(parameter, "name") == "If-Match") {
+        parameter["schema"]["pattern"] = json!("^(\\*|\"[0-9]{1,19}\")$");
+    }
 }
 
 /// Operations, and a body that each takes.

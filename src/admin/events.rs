@@ -66,7 +66,7 @@ impl EventsApi {
         &self,
         token: Token,
         /// The position to begin after; 0 begins with the first event.
-        #[oai(default)]
+        #[oai(default, validator(maximum(value = "9007199254740991")))]
         after: Query<u64>,
         /// How many at most, 1 to 10,000.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "10000")))]
