@@ -166,13 +166,14 @@ impl Document {
             say(at, format!("one of {}", known.join(", ")));
         }
         let limit = |name: &str| schema.get(name).and_then(Value::as_f64);
-        if let Some(number) = value.as_f64() {
-            if limit("minimum").is_some_and(|least| number < least)
+        let bound = |name: &str| schema.get(name).map(Value::to_string).unwrap_or_default();
+        let number = value.as_f64();
+        let beyond = |number: f64| {
+            limit("minimum").is_some_and(|least| number < least)
                 || limit("maximum").is_some_and(|most| number > most)
-            {
-                let bound = |name: &str| schema.get(name).map(Value::to_string).unwrap_or_default();
-                say(at, format!("a number from {} to {}", bound("minimum"), bound("maximum")));
-            }
+        };
+        if number.is_some_and(beyond) {
+            say(at, format!("a number from {} to {}", bound("minimum"), bound("maximum")));
         }
         if let Some(text) = value.as_str() {
             let length = text.chars().count() as f64;
@@ -378,7 +379,9 @@ fn say_etags(value: &mut Value) {
     let parameters =
         operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()).flatten();
     for parameter in parameters.filter(|parameter| text(parameter, "name") == "If-Match") {
-        parameter["schema"]["pattern"] = json!("^(\\*|\"[0-9]{1,19}\")$");
+        let schema = parameter.get_mut("schema").and_then(Value::as_object_mut);
+        let pattern = json!("^(\\*|\"[0-9]{1,19}\")$");
+        schema.into_iter().for_each(|schema| drop(schema.insert("pattern".to_owned(), pattern.clone())));
     }
 }
 

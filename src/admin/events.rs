@@ -11,12 +11,14 @@ use poem_openapi::{
 
 use super::{
     Tag, Token,
-    problem::{AUTH, Failure, INPUT, LOG, Problem},
+    problem::{AUTH, Code, Failure, INPUT, LOG, Problem},
 };
 use crate::{ledger::clock::rfc3339, pool::Pool};
 
 /// Events in one answer, at most.
 const MOST: u32 = 10_000;
+/// The farthest position that every reader of JSON can hold.
+const FARTHEST: u64 = (1 << 53) - 1;
 
 pub(super) struct EventsApi(pub(super) Option<Arc<Pool>>);
 
@@ -66,7 +68,7 @@ impl EventsApi {
         &self,
         token: Token,
         /// The position to begin after; 0 begins with the first event.
-        #[oai(default, validator(maximum(value = "9007199254740991")))]
+        #[oai(default)]
         after: Query<u64>,
         /// How many at most, 1 to 10,000.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "10000")))]
@@ -74,6 +76,10 @@ impl EventsApi {
     ) -> Result<Json<EventPage>, Failure<{ INPUT | AUTH | LOG }>> {
         let pool = Arc::clone(super::serving(self.0.as_ref())?);
         token.actor(&pool)?;
+        if after.0 > FARTHEST {
+            let text = format!("parameter `after`: wants a number from 0 to {FARTHEST}");
+            return Err(Problem::of(Code::BadParameter, text).into());
+        }
         let (after, limit) = (after.0, limit.0.min(MOST) as usize);
         let read = tokio::task::spawn_blocking(move || {
             let head = *pool.ledger.head().borrow();
