@@ -171,7 +171,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         // Written before any setting was read.
         Command::Completions { .. } => Ok(()),
         Command::Openapi => {
-            println!("{}", gemini_pool::admin::openapi());
+            print!("{}", gemini_pool::admin::openapi());
             Ok(())
         }
     }
