@@ -85,7 +85,7 @@ fn the_example_of_settings_means_the_defaults() {
 }
 
 /// What a translation has to keep: headings, rows, items and steps in their order, and code to the letter.
-fn skeleton(text: &str) -> Vec<String> {
+pub(crate) fn skeleton(text: &str) -> Vec<String> {
     let mut in_code = false;
     let mut bones = Vec::new();
     for line in text.lines() {

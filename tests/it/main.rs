@@ -16,6 +16,7 @@ mod edges;
 mod keys_command;
 mod keys_said;
 mod live;
+mod manual;
 mod moving;
 mod old_log;
 mod outbound;
