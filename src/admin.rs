@@ -6,19 +6,31 @@
 //! the disk and in the state.
 
 mod backup;
+mod document;
+mod edge;
 mod events;
+mod explain;
+mod idempotency;
+mod jobs;
 mod keys;
 mod master_key;
+mod models;
+mod page;
+mod past;
+mod precondition;
 mod problem;
 mod projects;
+mod resources;
 mod session;
+mod settings;
+mod state;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use poem::{IntoEndpoint, Route};
-use poem_openapi::{OpenApiService, SecurityScheme, Tags, auth::Bearer};
+use poem::{EndpointExt, IntoEndpoint, Route};
+use poem_openapi::{LicenseObject, OpenApiService, SecurityScheme, ServerObject, Tags, auth::Bearer};
 use projections::event::Actor;
 
 use self::problem::Problem;
@@ -33,8 +45,18 @@ enum Tag {
     Keys,
     /// Google projects and their quotas.
     Projects,
+    /// Which key can serve which model.
+    Models,
+    /// Files, caches and the like that live at Google.
+    Resources,
+    /// What goes on after the call that began it was answered.
+    Jobs,
+    /// How the pool works.
+    Settings,
     /// The log.
     Events,
+    /// What was, and why.
+    Past,
     /// The pool as a whole: backups, its master key.
     Server,
 }
@@ -52,66 +74,52 @@ impl Token {
 
 /// The pool behind the API; none while only its document is wanted.
 fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
-    pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
+    pool.ok_or_else(|| Problem::unavailable("there is no pool behind this document"))
 }
 
 type Apis = (
     session::SessionApi,
     keys::KeysApi,
-    keys::transfer::TransferApi,
+    (keys::bulk::BulkApi, keys::transfer::TransferApi),
     projects::ProjectsApi,
-    events::EventsApi,
-    backup::BackupApi,
-    master_key::MasterKeyApi,
+    models::ModelsApi,
+    resources::ResourcesApi,
+    jobs::JobsApi,
+    settings::SettingsApi,
+    (events::EventsApi, explain::ExplainApi, state::StateApi),
+    (backup::BackupApi, master_key::MasterKeyApi),
 );
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
-        keys::transfer::TransferApi(pool.clone()),
+        (keys::bulk::BulkApi(pool.clone()), keys::transfer::TransferApi(pool.clone())),
         projects::ProjectsApi(pool.clone()),
-        events::EventsApi(pool.clone()),
-        backup::BackupApi(pool.clone()),
-        master_key::MasterKeyApi(pool),
+        models::ModelsApi(pool.clone()),
+        resources::ResourcesApi(pool.clone()),
+        jobs::JobsApi(pool.clone()),
+        settings::SettingsApi(pool.clone()),
+        (events::EventsApi(pool.clone()), explain::ExplainApi(pool.clone()), state::StateApi(pool.clone())),
+        (backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
-        .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")
-        .server("/api")
+        .description(document::ABOUT)
+        .license(LicenseObject::new("MIT").identifier("MIT"))
+        .server(ServerObject::new("/api").description("This server."))
         .url_prefix("")
 }
 
-/// The document, as JSON.
+/// The document, as JSON: pretty, in a stable order.
 #[must_use]
 pub fn openapi() -> String {
-    service(None).spec()
+    document::Document::of_this_program().text().to_owned()
 }
 
 /// Everything below `/api`.
-pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint {
-    use poem::EndpointExt;
-    let service = service(Some(pool));
-    let document = service.spec_endpoint();
-    Route::new()
-        .at("/openapi.json", document)
-        .nest("/", service)
-        .into_endpoint()
-        .before(bounded)
-        .catch_all_error(problem::of_framework)
-}
-
-/// Largest body, in bytes; that of keys to add is larger.
-const BODY: usize = 64 << 10;
-/// Room for 20,000 keys.
-const KEYS_BODY: usize = 8 << 20;
-
-/// Reads a request's body within its bound, before anything looks at it.
-async fn bounded(mut request: poem::Request) -> poem::Result<poem::Request> {
-    let path = request.uri().path();
-    let adds_keys = path.ends_with("/bulk_add") || path.ends_with("/keys/import");
-    let body = request.take_body().into_bytes_limit(if adds_keys { KEYS_BODY } else { BODY }).await;
-    request.set_body(body.map_err(problem::of_body)?);
-    Ok(request)
+pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint<Output = poem::Response> {
+    let routes = Route::new().nest("/", service(Some(Arc::clone(&pool)))).into_endpoint().map_to_response();
+    edge::Edge::new(pool, routes)
 }
 
 /// Asks the API without a network, as the command line does on a stopped pool: the status and the body.

@@ -10,7 +10,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -156,7 +156,8 @@ pub struct Admins {
     password: Arc<Password>,
     encoding: EncodingKey,
     decoding: DecodingKey,
-    lifetime: Duration,
+    /// Of new tokens, in seconds.
+    lifetime: AtomicU64,
     wrong: Mutex<HashMap<Option<IpAddr>, (u32, Millis)>>,
     /// Hashing takes memory on purpose: one at a time.
     hashing: tokio::sync::Semaphore,
@@ -197,10 +198,15 @@ impl Admins {
             password: Arc::new(told.map_or(Password::Hashed(hashed), Password::Told)),
             encoding: EncodingKey::from_secret(secret.expose_secret().as_bytes()),
             decoding: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
-            lifetime,
+            lifetime: AtomicU64::new(lifetime.as_secs()),
             wrong: Mutex::default(),
             hashing: tokio::sync::Semaphore::new(1),
         }
+    }
+
+    /// Says how long new tokens are good: ACCESS_TOKEN_EXPIRE_MINUTES may change.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        self.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
     }
 
     /// Checks a name and password.
@@ -264,7 +270,7 @@ impl Admins {
 
     fn token(&self, name: &str, role: &str, now: Millis) -> Token {
         let seconds = now / 1_000;
-        let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(self.lifetime.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let exp = seconds.saturating_add(lifetime);
         let claims = Claims { sub: name.to_owned(), role: role.to_owned(), iat: seconds, exp };
         let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding);

@@ -8,13 +8,18 @@
 
 mod admin;
 mod backup;
+mod events;
 mod export;
 mod import;
 mod master_key;
+mod models;
+mod pages;
+mod past;
 mod progress;
 mod projects;
 mod remote;
 mod said;
+mod settings;
 mod simulate;
 
 use std::{
@@ -33,11 +38,16 @@ use serde_json::{Map, Value, json};
 
 pub use self::admin::{AdminCommand, admin};
 pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
+pub use self::events::{EventsCommand, events};
 pub use self::export::ExportEvents;
 pub use self::import::{ExportArgs, ImportArgs};
+pub use self::models::{ModelsArgs, ResourcesArgs, models, resources};
+pub use self::past::{ExplainArgs, ReplayArgs, explain, replay};
 pub use self::projects::projects;
+pub use self::settings::{SettingsCommand, settings};
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
+    pages::{Query, columns},
     remote::Remote,
     said::{Said, read_keys},
 };
@@ -48,9 +58,6 @@ use crate::{
     ledger::{backup::Unreadable, clock::Clock},
     pool::{self, Pool, restore::RestoreError},
 };
-
-/// Events fetched at once.
-const PAGE: u64 = 1_000;
 
 /// Upstream keys.
 #[derive(Debug, Subcommand)]
@@ -83,6 +90,9 @@ pub enum KeysCommand {
     },
     /// List keys, without their secrets
     List {
+        /// Which, and in which order.
+        #[command(flatten)]
+        which: Box<Which>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -113,31 +123,61 @@ pub enum KeysCommand {
     },
 }
 
+/// Which keys a list shows.
+#[derive(Debug, Default, Args)]
+pub struct Which {
+    /// Part of a label, tail, fingerprint, note, project or tag
+    #[arg(long)]
+    q: Option<String>,
+    /// In this state: ready, cooling, failed or disabled
+    #[arg(long)]
+    state: Option<String>,
+    /// Of this project
+    #[arg(long)]
+    project: Option<String>,
+    /// With this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// That may be used for this model
+    #[arg(long)]
+    model: Option<String>,
+    /// Of this tier
+    #[arg(long)]
+    priority: Option<u8>,
+    /// Ordered by id, label, state, project, added or last_used
+    #[arg(long)]
+    sort: Option<String>,
+    /// The last first
+    #[arg(long)]
+    desc: bool,
+    /// How many at most
+    #[arg(long)]
+    limit: Option<u32>,
+}
+
+impl Which {
+    fn query(self) -> (Query, Option<u32>) {
+        let Self { q, state, project, tag, model, priority, sort, desc, limit } = self;
+        let query = vec![
+            ("q", q),
+            ("state", state),
+            ("project", project),
+            ("tag", tag),
+            ("model", model),
+            ("priority", priority.map(|priority| priority.to_string())),
+            ("sort", sort),
+            ("order", desc.then(|| "desc".to_owned())),
+        ];
+        (query, limit)
+    }
+}
+
 /// Which keys.
 #[derive(Debug, Args)]
 pub struct Ids {
     /// Their numbers, as `keys list` shows them
     #[arg(required = true)]
     ids: Vec<u32>,
-}
-
-/// The log.
-#[derive(Debug, Subcommand)]
-pub enum EventsCommand {
-    /// Write every event into a file, as JSON, one a line
-    Export(ExportEvents),
-    /// Print events, oldest first
-    List {
-        /// As JSON, one event a line
-        #[arg(long)]
-        json: bool,
-        /// Begin after this event
-        #[arg(long, default_value_t = 0)]
-        after: u64,
-        /// How many at most
-        #[arg(long)]
-        limit: Option<u64>,
-    },
 }
 
 /// Why a command failed.
@@ -354,8 +394,9 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             target.call(Method::POST, "/keys/bulk_update", Some(json!({"ids": ids, "set": said}))).await?;
             say(&format!("{} changed", ids.len()))
         }
-        KeysCommand::List { json } => {
-            let answer = target.call(Method::GET, "/keys", None).await?;
+        KeysCommand::List { which, json } => {
+            let (query, limit) = which.query();
+            let answer = pages::whole(target, "/keys", "keys", &query, limit).await?;
             if json { say(&format!("{answer:#}")) } else { say(&table(&answer)) }
         }
         KeysCommand::Remove { ids: Ids { ids }, force } => {
@@ -387,47 +428,9 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
 }
 
 async fn switch(target: &Target, ids: &[u32], enabled: bool) -> Result<(), Error> {
-    for id in ids {
-        target.call(Method::PATCH, &format!("/keys/{id}"), Some(json!({"enabled": enabled}))).await?;
-    }
+    let path = if enabled { "/keys/bulk_enable" } else { "/keys/bulk_disable" };
+    target.call(Method::POST, path, Some(json!({"ids": ids}))).await?;
     say(&format!("{} {}", ids.len(), if enabled { "enabled" } else { "disabled" }))
-}
-
-/// Carries out `gemini-pool events …`.
-///
-/// # Errors
-/// [`Error`].
-pub async fn events(command: EventsCommand, config: &Config) -> Result<(), Error> {
-    let (json, mut after, limit) = match command {
-        EventsCommand::List { json, after, limit } => (json, after, limit),
-        EventsCommand::Export(args) => return export::export(&args, config).await,
-    };
-    let target = Target::open(config).await?;
-    let mut left = limit.unwrap_or(u64::MAX);
-    let done = loop {
-        let page = left.min(PAGE);
-        if page == 0 {
-            break Ok(());
-        }
-        let answer =
-            match target.call(Method::GET, &format!("/events?after={after}&limit={page}"), None).await {
-                Ok(answer) => answer,
-                Err(error) => break Err(error),
-            };
-        let events = answer.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
-        if events.is_empty() {
-            break Ok(());
-        }
-        left -= events.len() as u64;
-        after = answer.get("next").and_then(Value::as_u64).unwrap_or(u64::MAX);
-        if let Err(error) =
-            events.iter().try_for_each(|event| say(&if json { event.to_string() } else { line(event) }))
-        {
-            break Err(error);
-        }
-    };
-    target.close().await;
-    done
 }
 
 /// Prints every setting.
@@ -488,20 +491,7 @@ fn table(answer: &Value) -> String {
             gates.collect::<Vec<_>>().join("; "),
         ]);
     }
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    columns(&rows)
 }
 
 /// What is not as it is where nobody said anything.
@@ -519,12 +509,4 @@ fn said_of(key: &Value) -> String {
         said.extend((!word.is_empty()).then(|| format!("{name} {word}")));
     }
     said.join(", ")
-}
-
-fn line(event: &Value) -> String {
-    let mut fields = event.get("event").cloned().unwrap_or_default();
-    if let Some(fields) = fields.as_object_mut() {
-        fields.remove("type");
-    }
-    format!("{:>8}  {}  {:16}  {fields}", number(event, "seq"), text(event, "at"), text(event, "type"))
 }

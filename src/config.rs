@@ -3,11 +3,13 @@
 //! Owns every setting's name, default, meaning and check; the only place that
 //! looks at the environment. Parsing is pure and reports every mistake at once,
 //! each with the variable's name and what it wants. Later sources win:
-//! defaults, then `.env`, then the environment, then flags. Its invariant: a
+//! defaults, then `.env`, then the environment, then flags, then what the log
+//! says of those that may change while the pool runs ([`live`]). Its invariant: a
 //! setting that is taken has an effect, and one that has none is refused or
 //! warned about.
 
 pub mod catalogue;
+mod live;
 pub(crate) mod read;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
@@ -100,6 +102,8 @@ pub struct Config {
     pub shown: Vec<Shown>,
     /// What people should know though it stops nothing.
     pub warnings: Vec<String>,
+    /// What was said at the start, without secrets: what the log says is read beside it.
+    pub(crate) told: Sources,
 }
 
 /// A setting as people see it.
@@ -111,6 +115,9 @@ pub struct Shown {
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
+    /// What it takes; none: anything, or a secret.
+    #[serde(skip)]
+    pub wants: Option<String>,
 }
 
 /// Where a value came from.
@@ -127,6 +134,8 @@ pub enum Origin {
     File,
     /// The command line.
     Flag,
+    /// An operator, while the pool ran.
+    Log,
 }
 
 impl fmt::Display for Origin {
@@ -137,6 +146,7 @@ impl fmt::Display for Origin {
             Self::Environment => "environment",
             Self::File => "file",
             Self::Flag => "flag",
+            Self::Log => "log",
         })
     }
 }
@@ -205,7 +215,7 @@ pub fn load(flags: BTreeMap<&'static str, String>) -> Result<Config, Mistakes> {
             Err(_) => {}
         }
     }
-    let sources = Sources { flags, environment: variables, dot_env };
+    let sources = Sources { flags, environment: variables, dot_env, ..Sources::default() };
     match parse(&sources, &|path| std::fs::read_to_string(path)) {
         Ok(config) if mistakes.is_empty() => Ok(config),
         Ok(_) => Err(Mistakes(mistakes)),

@@ -1,5 +1,6 @@
 //! Is it alive, and can it serve? `/healthz` and `/readyz`; and are the keys good ([`prober`])?
 
+pub mod checkup;
 pub mod prober;
 
 use std::sync::{

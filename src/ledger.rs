@@ -9,6 +9,7 @@
 
 pub mod backup;
 pub mod clock;
+mod past;
 mod replay;
 mod reseal;
 pub mod rules;
@@ -198,14 +199,15 @@ impl Reservation {
 }
 
 impl Ledger {
-    /// Reads the whole log, rebuilds the state and the views, and starts writing.
+    /// Reads the whole log, rebuilds the state and the views, and starts writing. `max_failures` is asked at each
+    /// fact: MAX_FAILURES_PER_KEY may change.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(
         journal: Arc<dyn Journal>,
         clock: Clock,
-        max_failures: u32,
+        max_failures: impl Fn() -> u32 + Send + 'static,
         views: Vec<Arc<dyn View>>,
     ) -> Result<Self, OpenError> {
         let (state, hash) = replay(journal.as_ref())?;
@@ -223,6 +225,7 @@ impl Ledger {
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
         let syncer = Syncer::start(Arc::clone(&shared)).map_err(OpenError::Thread)?;
+        let max_failures = Box::new(max_failures);
         let writer =
             Writer { shared: Arc::clone(&shared), views, clock, max_failures, hash, unsynced: None, syncer };
         let runtime =

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod feed;
 pub mod gemini;
 pub mod health;
 pub mod journal;

@@ -11,7 +11,9 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, fmt, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 /// How long a line may wait for others.
 pub const DELAY: Duration = Duration::from_millis(50);
@@ -71,6 +73,23 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// What the program says when it serves, as `EnvFilter` directives: more where DEBUG is true.
+#[must_use]
+pub const fn level(debug: bool) -> &'static str {
+    if debug { "gemini_pool=debug,warn" } else { "gemini_pool=info,warn" }
+}
+
+/// Says more, or less, from now on.
+#[derive(Clone)]
+pub struct Switch(Arc<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Switch {
+    /// Logs at this level (an `EnvFilter` directive).
+    pub fn set(&self, level: &str) {
+        (self.0)(EnvFilter::new(level));
+    }
+}
+
 /// Writes out what waits when the program ends; keep it until then.
 #[must_use]
 pub struct Guard(Lines);
@@ -85,14 +104,17 @@ impl Drop for Guard {
 }
 
 /// Begins logging at this level (an `EnvFilter` directive).
-pub fn start(level: &str) -> Guard {
+pub fn start(level: &str) -> (Guard, Switch) {
     let lines = Lines::default();
-    let builder = fmt().with_env_filter(EnvFilter::new(level));
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(level));
+    // It fails where the log is gone, and then there is nobody to tell.
+    let switch = Switch(Arc::new(move |filter| drop(handle.reload(filter))));
+    let registry = tracing_subscriber::registry().with(filter);
     if io::stderr().is_terminal() {
-        builder.with_writer(io::stderr).init();
-        return Guard(lines);
+        registry.with(fmt::layer().with_writer(io::stderr)).init();
+        return (Guard(lines), switch);
     }
-    builder.with_writer(lines.clone()).json().flatten_event(true).init();
+    registry.with(fmt::layer().with_writer(lines.clone()).json().flatten_event(true)).init();
     let inner = Arc::clone(&lines.0);
     let writer = std::thread::Builder::new().name("logging".to_owned()).spawn(move || {
         let mut gathered = inner.gathered.lock();
@@ -108,5 +130,5 @@ pub fn start(level: &str) -> Guard {
     if writer.is_err() {
         lines.0.gathered.lock().over = true;
     }
-    Guard(lines)
+    (Guard(lines), switch)
 }

@@ -7,7 +7,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use gemini_pool::{
     commands,
     config::{self, Config},
-    demo, logging,
+    demo,
+    logging::{self, Switch},
     server::Service,
 };
 use secrecy::ExposeSecret;
@@ -62,9 +63,20 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Which key can serve which model, and if not, why and until when
+    Models(commands::ModelsArgs),
+    /// What lives at Google: files, caches and the like
+    Resources(commands::ResourcesArgs),
+    /// Settings, of a running or a stopped pool
+    #[command(subcommand)]
+    Settings(commands::SettingsCommand),
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
+    /// Why a request was served as it was, or why a key was passed over at a time, from the log
+    Explain(commands::ExplainArgs),
+    /// The pool as it was after an event or at a time, and what changed since
+    Replay(commands::ReplayArgs),
     /// Write the log and the sealed secrets into a file, also while the pool runs
     Backup(commands::BackupArgs),
     /// Make a data directory of a backup
@@ -109,10 +121,10 @@ fn main() -> ExitCode {
         }
     };
     let command = cli.command.unwrap_or(Command::Serve);
-    let _logging = logging::start(match (config.debug, &command) {
-        (true, _) => "gemini_pool=debug,warn",
-        (false, Command::Serve | Command::Demo) => "gemini_pool=info,warn",
-        (false, _) => "warn",
+    let (_logging, level) = logging::start(match &command {
+        Command::Serve | Command::Demo => logging::level(config.debug),
+        _ if config.debug => logging::level(true),
+        _ => "warn",
     });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -121,7 +133,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(command, config)) {
+    match runtime.block_on(run(command, config, level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // `anyhow` prints the chain of causes, each once.
@@ -131,14 +143,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, config: Config) -> anyhow::Result<()> {
+async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<()> {
     match command {
-        Command::Serve => serve(config).await,
+        Command::Serve => serve(config, level).await,
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
+        Command::Models(args) => Ok(commands::models(args, &config).await?),
+        Command::Resources(args) => Ok(commands::resources(args, &config).await?),
+        Command::Settings(command) => Ok(commands::settings(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
+        Command::Explain(args) => Ok(commands::explain(args, &config).await?),
+        Command::Replay(args) => Ok(commands::replay(args, &config).await?),
         Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
         Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
@@ -152,7 +169,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, level: Switch) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -160,6 +177,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let name = config.admin_username.clone();
     let service = Service::open(config).await?;
+    service.settings().follow(move |config| level.set(logging::level(config.debug)));
     if let Some(password) = service.made_password() {
         eprintln!(
             "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n",

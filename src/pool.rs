@@ -6,6 +6,7 @@
 mod keys;
 pub mod master;
 pub mod restore;
+mod settings;
 mod transfer;
 
 use std::{
@@ -16,27 +17,28 @@ use std::{
     sync::Arc,
 };
 
-use projections::{KeyId, Millis, State, event::Actor};
+use projections::{Millis, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
+    feed::Feed,
     gemini::{BadBase, Gemini},
-    health::prober::Prober,
+    health::{checkup::Checkups, prober::Prober},
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
     ledger::{
         CommitError, Ledger, OpenError, View,
         clock::Clock,
-        rules::{self, Decision, KeyChange, NewClient},
+        rules::{self, Decision, NewClient},
     },
     scheduler::Scheduler,
     settings::Settings,
-    vault::{self, Vault, secret_names},
+    vault::{self, Vault},
 };
 
 pub use self::{
-    keys::{GivenKey, GivenResult, Wanted},
+    keys::{GivenKey, GivenResult, Revealed, Wanted},
     transfer::{ExportedKey, Imported},
 };
 
@@ -96,8 +98,12 @@ pub struct Pool {
     pub admins: Arc<Admins>,
     /// Calls Google.
     pub gemini: Gemini,
+    /// Tells what is recorded.
+    pub feed: Arc<Feed>,
     /// Checks keys.
     pub prober: Arc<Prober>,
+    /// Checks many keys, as jobs.
+    pub checkups: Checkups,
     /// Tells the time.
     pub clock: Clock,
     /// What is in force.
@@ -138,11 +144,17 @@ impl Pool {
         let vault = Arc::new(vault);
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
-        let views: Vec<Arc<dyn View>> =
-            vec![Arc::clone(&vault) as _, Arc::clone(&scheduler) as _, Arc::clone(&gatekeeper) as _];
+        let settings = Arc::new(Settings::new(config.clone()));
+        let views: Vec<Arc<dyn View>> = vec![
+            Arc::clone(&settings) as _,
+            Arc::clone(&vault) as _,
+            Arc::clone(&scheduler) as _,
+            Arc::clone(&gatekeeper) as _,
+        ];
         let opened = {
             let clock = clock.clone();
-            let failures = config.max_failures_per_key;
+            let settings = Arc::clone(&settings);
+            let failures = move || settings.now().max_failures_per_key;
             move || Ledger::open(journal, clock, failures, views)
         };
         // Reading a long log takes a while; the runtime's threads are for requests.
@@ -166,17 +178,24 @@ impl Pool {
             Arc::clone(&vault),
             gemini.clone(),
             clock.clone(),
-            config.key_recheck_interval,
+            Arc::clone(&settings),
         );
         let (admins, prober) = (Arc::new(admins), Arc::new(prober));
-        let settings = Arc::new(Settings::new(config.clone()));
+        let (chooses, signs) = (Arc::clone(&scheduler), Arc::clone(&admins));
+        settings.follow(move |config| {
+            chooses.set_strategy(config.strategy);
+            signs.set_lifetime(config.access_token_lifetime);
+        });
+        let feed = Feed::new(ledger.clone());
         Ok(Self {
             ledger,
+            feed,
             scheduler,
             vault,
             gatekeeper,
             admins,
             gemini,
+            checkups: Checkups::new(Arc::clone(&prober), clock.clone()),
             prober,
             clock,
             settings,
@@ -204,30 +223,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Changes keys: all of them, or none.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub async fn change_keys(
-        &self,
-        keys: Vec<KeyId>,
-        change: KeyChange,
-        actor: Actor,
-    ) -> Result<(), CommitError> {
-        let now = self.clock.now();
-        let rule = move |state: &State| {
-            if change == KeyChange::Remove {
-                rules::resources::none_is_lost(state, &keys, now)?;
-            }
-            rules::change_keys(state, &keys, change, &actor, secret_names)
-        };
-        self.ledger.commit(rule).await
-    }
-
     /// Writes everything to the disk and lets go of the log.
     pub async fn close(self) {
-        // It holds on to the ledger too.
-        drop(self.prober);
+        self.feed.stop();
+        self.checkups.stop().await;
+        // They hold on to the ledger too.
+        drop((self.checkups, self.prober, self.feed));
         self.ledger.close().await;
     }
 }

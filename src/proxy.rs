@@ -44,7 +44,7 @@ use self::{
 };
 use crate::{
     auth::{Admission, Gatekeeper},
-    config::{Config, LogFailure},
+    config::LogFailure,
     gemini::{
         Gemini, headers,
         resources::Place,
@@ -53,6 +53,7 @@ use crate::{
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
     scheduler::Scheduler,
+    settings::Settings,
     vault::Vault,
 };
 
@@ -77,20 +78,7 @@ pub struct Proxy {
     allowance: Mutex<Allowance>,
     began: Instant,
     lifecycle: Lifecycle,
-    limits: Limits,
-}
-
-/// What the operator set.
-#[derive(Clone, Debug)]
-struct Limits {
-    max_attempts: u8,
-    request_timeout: Duration,
-    idle_timeout: Duration,
-    max_body_bytes: usize,
-    log_failure: LogFailure,
-    public_url: Option<String>,
-    /// Whether conversations are told apart.
-    sticky: bool,
+    settings: Arc<Settings>,
 }
 
 /// A client's request, read.
@@ -137,15 +125,19 @@ pub struct Parts {
     pub gemini: Gemini,
     /// Tells the time.
     pub clock: Clock,
+    /// What is in force.
+    pub settings: Arc<Settings>,
 }
 
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
+    pub fn new(parts: Parts, lifecycle: Lifecycle) -> Self {
+        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, settings } = parts;
         let progress = Arc::<Notify>::default();
-        let queue = Queue::new(config.queue_timeout, clock.clone(), Arc::clone(&progress), ledger.head());
+        let told = Arc::clone(&settings);
+        let patience = move || told.now().queue_timeout;
+        let queue = Queue::new(patience, clock.clone(), Arc::clone(&progress), ledger.head());
         Self {
             ledger,
             scheduler,
@@ -153,22 +145,14 @@ impl Proxy {
             gatekeeper,
             gemini,
             clock,
-            memory: intake::memory(config.body_memory_bytes),
+            memory: intake::memory(settings.now().body_memory_bytes),
             handles: Handles::default(),
             progress,
             queue,
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),
             began: Instant::now(),
             lifecycle,
-            limits: Limits {
-                max_attempts: config.max_attempts,
-                request_timeout: config.request_timeout,
-                idle_timeout: config.stream_idle_timeout,
-                max_body_bytes: config.max_body_bytes,
-                log_failure: config.log_failure,
-                public_url: config.public_url.clone(),
-                sticky: config.strategy == Strategy::Sticky,
-            },
+            settings,
         }
     }
 
@@ -235,7 +219,8 @@ impl Proxy {
             Admission::Unknown { presented: false } if known_upload => {}
             Admission::Unknown { presented } => return Err(Refusal::Unknown { presented }),
         }
-        if self.limits.log_failure == LogFailure::Refuse && self.ledger.failure().is_some() {
+        let settings = self.settings.now();
+        if settings.log_failure == LogFailure::Refuse && self.ledger.failure().is_some() {
             return Err(Refusal::LogDown);
         }
         record.answered.model.clone_from(&target.model);
@@ -245,7 +230,7 @@ impl Proxy {
         let own = client.get("x-server-timeout").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
         let own =
             own.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|own| !own.is_zero());
-        let timeout = own.unwrap_or(self.limits.request_timeout).min(self.limits.request_timeout);
+        let timeout = own.unwrap_or(settings.request_timeout).min(settings.request_timeout);
         Ok(Asked {
             id,
             verb: verb.clone(),
@@ -262,12 +247,12 @@ impl Proxy {
             deadline: arrived + timeout,
             timeout,
             only: None,
-            fair: self.limits.request_timeout,
+            fair: settings.request_timeout,
         })
     }
 
     fn origin(&self, secure: bool, uri: &Uri, client: &HeaderMap) -> String {
-        if let Some(url) = &self.limits.public_url {
+        if let Some(url) = &self.settings.now().public_url {
             return url.clone();
         }
         let host = client.get(http::header::HOST).and_then(|host| host.to_str().ok());
@@ -277,7 +262,8 @@ impl Proxy {
 
     async fn attend(&self, mut asked: Asked, body: poem::Body, mut record: RequestRecord) -> Response {
         let shape = asked.target.shape;
-        let body = match intake::take(body, &asked, self.limits.max_body_bytes, &self.memory).await {
+        let settings = self.settings.now();
+        let body = match intake::take(body, &asked, settings.max_body_bytes, &self.memory).await {
             Ok(body) => body,
             Err(refusal) => return refuse(record, &refusal, shape).await,
         };
@@ -288,7 +274,7 @@ impl Proxy {
             record.answered.model.clone_from(&asked.model);
             record.answered.streamed = asked.target.streamed;
         }
-        asked.sticky = if self.limits.sticky { body.conversation(&asked) } else { None };
+        asked.sticky = if settings.strategy == Strategy::Sticky { body.conversation(&asked) } else { None };
         let references = affinity::references(&asked, &body);
         asked.keeps_nothing = references.keeps_nothing();
         asked.seat = match self.seat(&asked, &references) {

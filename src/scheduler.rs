@@ -5,6 +5,7 @@
 //! invariants: no key is chosen through a closed gate, and a [`Lease`] always
 //! gives its place back, also when the request is cancelled or panics.
 
+pub mod explain;
 mod lease;
 mod ready;
 mod roster;
@@ -104,6 +105,11 @@ impl Scheduler {
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
         Self { roster: Mutex::new(Roster::new(strategy)) }
+    }
+
+    /// Chooses by another strategy from now on.
+    pub fn set_strategy(&self, strategy: Strategy) {
+        self.roster.lock().set_strategy(strategy);
     }
 
     /// Chooses a key and takes its place.

@@ -92,6 +92,12 @@ impl Service {
         self.pool.made_password.as_ref()
     }
 
+    /// What is in force.
+    #[must_use]
+    pub fn settings(&self) -> &crate::settings::Settings {
+        &self.pool.settings
+    }
+
     /// Listens where the settings and the clients allow.
     ///
     /// # Errors
@@ -133,18 +139,20 @@ impl Service {
             gatekeeper: Arc::clone(&pool.gatekeeper),
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
+            settings: Arc::clone(&pool.settings),
         };
         let lifecycle = Lifecycle::default();
-        let proxy = Arc::new(Proxy::new(parts, &config, lifecycle.clone()));
+        let proxy = Arc::new(Proxy::new(parts, lifecycle.clone()));
         let pool = Arc::new(pool);
         let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), lifecycle.requests.clone());
         let no_more_checks = CancellationToken::new();
         let checks = tokio::spawn(Arc::clone(&pool.prober).run(no_more_checks.clone()));
         let stopping = {
-            let health = Arc::clone(&health);
+            let (health, feed) = (Arc::clone(&health), Arc::clone(&pool.feed));
             async move {
                 shutdown.await;
                 health.drain();
+                feed.stop();
                 no_more_checks.cancel();
             }
         };

@@ -11,6 +11,8 @@ mod fold;
 mod projects;
 mod update;
 
+pub use self::fold::changed_key;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,8 @@ pub struct Key {
     pub added: Millis,
     /// Who added it.
     pub actor: Actor,
+    /// The last event with which an operator changed it.
+    pub revision: Seq,
     /// Whether it has served since it was added, reset, or since its credential failed.
     pub proven: bool,
     /// Soft failures in a row.

@@ -8,12 +8,15 @@
 pub mod access;
 pub mod budget;
 pub mod event;
+pub mod filter;
+pub mod grid;
 pub mod headroom;
 pub mod id;
 pub mod keys;
 pub mod pattern;
 pub mod requests;
 pub mod resources;
+pub mod settings;
 pub mod siblings;
 pub mod usage;
 

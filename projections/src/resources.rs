@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Recorded, ResourceBound},
-    id::{KeyId, Millis},
+    id::{KeyId, Millis, Seq},
     keys::Keys,
 };
 
@@ -28,6 +28,9 @@ pub struct Resource {
     pub key: KeyId,
     /// When Google deletes it; none: not by itself.
     pub expires: Option<Millis>,
+    /// The event that told of it.
+    #[serde(default)]
+    pub seq: Seq,
 }
 
 impl Resource {
@@ -86,6 +89,12 @@ impl Resources {
         self.entries.values().filter(move |resource| resource.is_live(now))
     }
 
+    /// Likewise, behind one of them, each with its place in that order; 0 is before the first.
+    pub fn live_after(&self, place: u64, now: Millis) -> impl Iterator<Item = (u64, &Resource)> {
+        let behind = self.entries.range(place.saturating_add(1)..);
+        behind.map(|(place, resource)| (*place, resource)).filter(move |(_, resource)| resource.is_live(now))
+    }
+
     /// The project that one of them belongs to, unless it has expired.
     #[must_use]
     pub fn owner(&self, name: &str, now: Millis) -> Option<&str> {
@@ -111,7 +120,7 @@ impl Resources {
             self.forget(entry);
         }
         match &recorded.event {
-            Event::ResourceBound(event) => self.bind(event, recorded.at, keys),
+            Event::ResourceBound(event) => self.bind(event, recorded, keys),
             Event::ResourceReleased(event) => {
                 if let Some(entry) = self.by_name.get(&event.name).copied() {
                     self.forget(entry);
@@ -144,12 +153,12 @@ impl Resources {
         entries.into_iter().for_each(|entry| self.forget(entry));
     }
 
-    fn bind(&mut self, event: &ResourceBound, at: Millis, keys: &Keys) {
+    fn bind(&mut self, event: &ResourceBound, recorded: &Recorded, keys: &Keys) {
         if let Some(entry) = self.by_name.get(&event.name).copied() {
             self.forget(entry);
         }
         let project = keys.get(event.key).map_or(&event.project, |key| &key.project);
-        if event.expires.is_some_and(|expires| expires <= at) || keys.project(project).is_none() {
+        if event.expires.is_some_and(|expires| expires <= recorded.at) || keys.project(project).is_none() {
             return;
         }
         if self.entries.len() >= KEPT
@@ -165,7 +174,7 @@ impl Resources {
         *holding.counts.entry(collection_of(&name).to_owned()).or_default() += 1;
         self.by_name.insert(name.clone(), entry);
         self.expiring.extend(expires.map(|at| (at, entry)));
-        self.entries.insert(entry, Resource { name, key, expires });
+        self.entries.insert(entry, Resource { name, key, expires, seq: recorded.seq });
     }
 
     fn forget(&mut self, entry: u64) {

@@ -9,6 +9,7 @@ use crate::{
     keys::Keys,
     requests::Requests,
     resources::Resources,
+    settings::Settings,
     siblings::Siblings,
     usage::Usage,
 };
@@ -33,6 +34,9 @@ pub struct State {
     /// Projects that look like one.
     #[serde(default)]
     pub siblings: Siblings,
+    /// Settings that were changed while the pool ran.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 impl State {
@@ -44,6 +48,7 @@ impl State {
         self.requests.apply(recorded);
         self.resources.apply(recorded, &self.keys);
         self.siblings.apply(recorded, &self.keys);
+        self.settings.apply(recorded);
         self.seq = recorded.seq;
         self.at = recorded.at;
     }

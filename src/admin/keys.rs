@@ -1,125 +1,64 @@
-//! Upstream keys.
+//! Upstream keys, one by one.
+//!
+//! Owns the shapes of one key, and the list. Its invariant: a secret goes out once the log says to whom, and
+//! no other call shows one. (Many at once: [`bulk`].)
 
+pub(super) mod bulk;
+mod find;
 pub(super) mod transfer;
+pub(super) mod view;
 mod wishes;
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::{
-    Enum, Object, OpenApi,
-    param::{Path, Query},
+    ApiResponse, Object, OpenApi,
+    param::{Header, Path, Query},
     payload::Json,
 };
-use projections::{
-    KeyId, Millis,
-    keys::{Condition, Key, Keys},
-};
+use projections::KeyId;
 use secrecy::SecretString;
 
-use self::wishes::{KeyPatch, KeysPatch, NewKeys};
-use super::{Tag, Token, problem::Problem};
+use self::{
+    find::{Filter, KeySort, Order},
+    view::{KeyState, KeyView, view, word},
+    wishes::{KeyEntry, KeyPatch},
+};
+use super::{
+    Tag, Token,
+    page::default_limit,
+    precondition::{IfMatch, etag},
+    problem::{AUTH, BODY, CONFLICT, Code, Failure, INPUT, LOG, MISSING, Problem, REUSED, STALE},
+};
 use crate::{
     health::prober::{self, Checked},
-    ledger::{
-        clock::rfc3339,
-        rules::{Added, KeyChange},
-    },
+    ledger::rules::{Added, KeyChange},
     pool::{GivenKey, GivenResult, Pool, Wanted},
 };
 
-/// Keys in one call, at most.
-const MOST: usize = 20_000;
-
 pub(super) struct KeysApi(pub(super) Option<Arc<Pool>>);
 
-/// How a key is.
-#[derive(Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
-enum KeyState {
-    /// It can serve.
-    Ready,
-    /// It rests until a time.
-    Cooling,
-    /// Its credential or its project failed.
-    Failed,
-    /// An operator disabled it.
-    Disabled,
-}
-
-/// Something closed.
-#[derive(Object)]
-struct GateView {
-    /// The model it is closed for; none: for all.
-    model: Option<String>,
-    /// Why.
-    cause: String,
-    /// When it opens by itself (RFC 3339); none: not by itself.
-    until: Option<String>,
-    /// The event that closed it.
-    seq: u64,
-}
-
-/// A key. Its secret is not shown.
-#[derive(Object)]
-struct KeyView {
-    /// Its number.
-    id: u32,
-    label: String,
-    /// The last four characters of the secret.
-    tail: String,
-    /// Tells equal keys.
-    fingerprint: String,
-    note: String,
-    tags: Vec<String>,
-    /// The Google project that owns its quota.
-    project: String,
-    /// Whether an operator named the project.
-    declared: bool,
-    /// Its share of the requests beside others of its priority.
-    weight: u16,
-    /// Its tier: keys of a lower one are used first.
-    priority: u8,
-    /// Models it may be used for; empty: all.
-    models: Vec<String>,
-    /// Its own outbound proxy, without user name and password, or `direct`; none: the pool's.
-    proxy: Option<String>,
-    state: KeyState,
-    /// What stands in its way, now.
-    gates: Vec<GateView>,
-    /// When it was added (RFC 3339).
-    added_at: String,
-}
-
-/// Keys.
+/// Keys, in order.
 #[derive(Object)]
 struct KeyList {
     keys: Vec<KeyView>,
+    /// Where to go on: the next page's `cursor`; none: this is the last page.
+    next: Option<String>,
+    /// How many keys there are in all, whatever the filters.
+    total: u64,
 }
 
-/// What became of one given key.
-#[derive(Enum)]
-#[oai(rename_all = "snake_case")]
-enum AddResult {
-    /// It is in the pool now.
-    Added,
-    /// It was in the pool already.
-    Duplicate,
-    /// It holds characters that no key has.
-    Invalid,
-}
-
-/// What became of one given key.
+/// A key's secret.
 #[derive(Object)]
-struct AddedKey {
-    result: AddResult,
-    /// Its number, where it has one.
-    id: Option<u32>,
-}
-
-/// What became of the given keys, in their order.
-#[derive(Object)]
-struct AddedKeys {
-    results: Vec<AddedKey>,
+struct RevealedKey {
+    /// Its number.
+    id: u32,
+    label: String,
+    /// The secret itself.
+    key: String,
+    /// The event that says that it was shown, and to whom.
+    seq: u64,
 }
 
 /// How to test a key.
@@ -133,7 +72,7 @@ struct KeyTest {
 
 /// What a test came to.
 #[derive(Object)]
-struct TestedKey {
+pub(super) struct TestedKey {
     /// Whether Google served.
     passed: bool,
     /// What it came to, in the log's words.
@@ -145,110 +84,194 @@ struct TestedKey {
     latency_ms: u32,
 }
 
-/// Which keys.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct KeyIds {
-    /// Their numbers.
-    ids: Vec<u32>,
-}
-
-/// Which keys to remove.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct KeysToRemove {
-    /// Their numbers.
-    ids: Vec<u32>,
-    /// Also where files and the like at Google could not be reached any more.
-    #[oai(default)]
-    force: bool,
-}
-
-fn removal(force: bool) -> KeyChange {
-    if force { KeyChange::RemoveByForce } else { KeyChange::Remove }
-}
-
-fn view(keys: &Keys, key: &Key, now: Millis) -> KeyView {
-    let project = keys.project(&key.project);
-    let whole =
-        key.gate.iter().chain(project.and_then(|project| project.gate.as_ref())).map(|gate| (None, gate));
-    let models = project.into_iter().flat_map(|project| &project.models);
-    let models =
-        models.flat_map(|(model, windows)| windows.values().map(move |gate| (Some(model.clone()), gate)));
-    let gates = whole.chain(models).filter(|(_, gate)| gate.is_closed(now));
-    KeyView {
-        id: key.id.0,
-        label: key.label.clone(),
-        tail: key.tail.clone(),
-        fingerprint: key.fingerprint.to_string(),
-        note: key.note.clone(),
-        tags: key.tags.clone(),
-        project: key.project.clone(),
-        declared: key.declared,
-        weight: key.weight,
-        priority: key.priority,
-        models: key.models.clone(),
-        proxy: key.proxy.clone(),
-        state: match keys.condition(key, now) {
-            Condition::Ready => KeyState::Ready,
-            Condition::Cooling => KeyState::Cooling,
-            Condition::Failed => KeyState::Failed,
-            Condition::Disabled => KeyState::Disabled,
-        },
-        gates: gates
-            .map(|(model, gate)| GateView {
-                model,
-                cause: serde_json::to_value(gate.cause)
-                    .ok()
-                    .and_then(|cause| cause.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-                until: gate.until.map(rfc3339),
-                seq: gate.seq,
-            })
-            .collect(),
-        added_at: rfc3339(key.added),
+impl From<Checked> for TestedKey {
+    fn from(checked: Checked) -> Self {
+        let Checked { verdict, status, reason, latency_ms } = checked;
+        Self { passed: verdict.is_success(), verdict: word(verdict), status, reason, latency_ms }
     }
 }
+
+/// A name of a model that a test may ask.
+fn testable(model: Option<String>) -> Result<Option<String>, Problem> {
+    let model = model.filter(|model| !model.is_empty());
+    match model.as_ref().filter(|model| !prober::is_plain(model)) {
+        Some(_) => Err(Problem::bad_request(
+            "`model` is no name of a model: letters, digits, `-`, `.` and `_`, up to 128",
+        )),
+        None => Ok(model),
+    }
+}
+
+#[derive(ApiResponse)]
+enum KeyAnswer {
+    /// The key.
+    #[oai(status = 200)]
+    Known(
+        Json<KeyView>,
+        /// Its revision, for If-Match.
+        #[oai(header = "ETag")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum AddedAnswer {
+    /// The key is in the pool now.
+    #[oai(status = 201)]
+    Added(
+        Json<KeyView>,
+        /// Its revision, for If-Match.
+        #[oai(header = "ETag")]
+        String,
+        /// Where it is found.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum RevealedAnswer {
+    /// The secret.
+    #[oai(status = 200)]
+    Revealed(
+        Json<RevealedKey>,
+        /// Nobody may keep it on the way.
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+}
+
+/// A key that was removed.
+#[derive(Object)]
+struct RemovedKey {
+    /// Its number.
+    id: u32,
+}
+
+type Change = Failure<{ INPUT | AUTH | MISSING | STALE | BODY | LOG }>;
 
 #[OpenApi]
 impl KeysApi {
-    /// All keys
+    /// List keys
+    ///
+    /// Without their secrets; filtered, in order, page by page. Filters hold together.
     #[oai(path = "/keys", method = "get", tag = "Tag::Keys", operation_id = "list_keys")]
-    async fn list(&self, token: Token) -> Result<Json<KeyList>, Problem> {
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the call")]
+    async fn list(
+        &self,
+        token: Token,
+        /// Part of a label, tail, fingerprint, note, project or tag, in small or capital letters.
+        #[oai(validator(max_length = 200))]
+        q: Query<Option<String>>,
+        /// Only keys in this state.
+        state: Query<Option<KeyState>>,
+        /// Only keys of this project.
+        project: Query<Option<String>>,
+        /// Only keys with this tag.
+        tag: Query<Option<String>>,
+        /// Only keys that may be used for this model.
+        model: Query<Option<String>>,
+        /// Only keys of this tier.
+        priority: Query<Option<u8>>,
+        /// What to order them by.
+        #[oai(default)]
+        sort: Query<KeySort>,
+        /// Which way.
+        #[oai(default)]
+        order: Query<Order>,
+        /// How many at most.
+        #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<u32>,
+        /// Where to go on: what `next` said, with the same `sort` and `order`.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<KeyList>, Failure<{ INPUT | AUTH }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
-        let state = pool.ledger.state();
-        let now = pool.clock.now();
-        Ok(Json(KeyList { keys: state.keys.iter().map(|key| view(&state.keys, key, now)).collect() }))
+        let filter = Filter {
+            q: q.0,
+            state: state.0,
+            project: project.0,
+            tag: tag.0,
+            model: model.0,
+            priority: priority.0,
+        };
+        let (state, now) = (pool.ledger.state(), pool.clock.now());
+        let wanted = (limit.0, cursor.0.as_deref());
+        let (keys, next) = find::page(&state, &filter, (sort.0, order.0), wanted, now)?;
+        let keys = keys.into_iter().map(|key| view(&state, key, now)).collect();
+        Ok(Json(KeyList { keys, next, total: state.keys.len() as u64 }))
     }
 
-    /// Add keys
+    /// Show a key's secret
     ///
-    /// Known ones are left as they are. All are added, or none.
-    #[oai(path = "/keys/bulk_add", method = "post", tag = "Tag::Keys", operation_id = "add_keys")]
-    async fn add(&self, token: Token, body: Json<NewKeys>) -> Result<Json<AddedKeys>, Problem> {
+    /// That it was shown, to whom and where, is an event on the disk before the secret goes out.
+    #[oai(path = "/keys/:key_id", method = "get", tag = "Tag::Keys", operation_id = "get_key")]
+    async fn reveal(
+        &self,
+        request: &Request,
+        token: Token,
+        /// The key's number.
+        key_id: Path<u32>,
+    ) -> Result<RevealedAnswer, Failure<{ INPUT | AUTH | MISSING | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
-        let (all, keys) = body.0.wanted()?;
-        if keys.len() > MOST {
-            return Err(Problem::bad_request(format!("at most {MOST} keys in one call")));
+        let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
+        let revealed = pool.reveal_key(KeyId(key_id.0), actor, address.unwrap_or_default()).await?;
+        let key = revealed.secret.to_str().unwrap_or_default().to_owned();
+        let answer = RevealedKey { id: key_id.0, label: revealed.label, key, seq: revealed.seq };
+        Ok(RevealedAnswer::Revealed(Json(answer), "no-store".to_owned()))
+    }
+
+    /// Show a key without its secret
+    #[oai(
+        path = "/keys/:key_id/summary",
+        method = "get",
+        tag = "Tag::Keys",
+        operation_id = "get_key_summary"
+    )]
+    async fn summary(
+        &self,
+        token: Token,
+        /// The key's number.
+        key_id: Path<u32>,
+    ) -> Result<KeyAnswer, Failure<{ INPUT | AUTH | MISSING }>> {
+        let pool = super::serving(self.0.as_ref())?;
+        token.actor(pool)?;
+        Ok(known(pool, key_id.0)?)
+    }
+
+    /// Add a key
+    ///
+    /// One that is in the pool already is refused, and left as it is.
+    #[oai(path = "/keys", method = "post", tag = "Tag::Keys", operation_id = "add_key")]
+    async fn add(
+        &self,
+        token: Token,
+        /// A word of the caller's: a repetition with the same word and body gets the first answer again and adds
+        /// nothing. Kept for a day, and forgotten at a restart.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
+        _idempotency_key: Header<Option<String>>,
+        body: Json<KeyEntry>,
+    ) -> Result<AddedAnswer, Failure<{ AUTH | CONFLICT | BODY | REUSED | LOG }>> {
+        let pool = super::serving(self.0.as_ref())?;
+        let actor = token.actor(pool)?;
+        let (wanted, secret) = body.0.wanted()?;
+        let given = GivenKey { secret: SecretString::from(secret), wanted };
+        match pool.add_keys(vec![given], actor).await?.into_iter().next() {
+            Some(GivenResult::Taken(Added::New(key))) => {
+                let KeyAnswer::Known(view, etag) = known(pool, key.0)?;
+                Ok(AddedAnswer::Added(view, etag, format!("/api/keys/{key}/summary")))
+            }
+            Some(GivenResult::Taken(Added::Known(key))) => {
+                let text = format!("it is in the pool already, as key {key}");
+                Err(Problem::of(Code::DuplicateKey, text).into())
+            }
+            Some(GivenResult::Taken(Added::Removed) | GivenResult::NotAKey) | None => Err(Problem::of(
+                Code::NotAKey,
+                "`key` wants visible ASCII characters, up to 512 of them, as every upstream key has",
+            )
+            .into()),
         }
-        let given = keys.into_iter().map(|key| {
-            let (secret, own) = key.wanted()?;
-            Ok(GivenKey { secret: SecretString::from(secret), wanted: own.or(&all) })
-        });
-        let given = given.collect::<Result<Vec<_>, Problem>>()?;
-        let results = pool.add_keys(given, actor).await?;
-        let view = |result: GivenResult| match result {
-            GivenResult::Taken(Added::New(key)) => AddedKey { result: AddResult::Added, id: Some(key.0) },
-            GivenResult::Taken(Added::Known(key)) => {
-                AddedKey { result: AddResult::Duplicate, id: Some(key.0) }
-            }
-            GivenResult::Taken(Added::Removed) | GivenResult::NotAKey => {
-                AddedKey { result: AddResult::Invalid, id: None }
-            }
-        };
-        Ok(Json(AddedKeys { results: results.into_iter().map(view).collect() }))
     }
 
     /// Change a key
@@ -258,22 +281,20 @@ impl KeysApi {
     async fn update(
         &self,
         token: Token,
+        /// The key's number.
         key_id: Path<u32>,
+        /// The ETag of the key that the change is about: another one is refused.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
         body: Json<KeyPatch>,
-    ) -> Result<Json<KeyView>, Problem> {
-        let pool = self.set(&token, vec![key_id.0], body.0).await?;
-        let state = pool.ledger.state();
-        let key = state.keys.get(KeyId(key_id.0));
-        let key = key.ok_or_else(|| Problem::not_found(format!("there is no key {}", key_id.0)))?;
-        Ok(Json(view(&state.keys, key, pool.clock.now())))
-    }
-
-    /// Change keys: all of them, or none
-    #[oai(path = "/keys/bulk_update", method = "post", tag = "Tag::Keys", operation_id = "update_keys")]
-    async fn update_many(&self, token: Token, body: Json<KeysPatch>) -> Result<Json<KeyIds>, Problem> {
-        let KeysPatch { ids, set } = body.0;
-        self.set(&token, ids.clone(), set).await?;
-        Ok(Json(KeyIds { ids }))
+    ) -> Result<KeyAnswer, Change> {
+        let pool = super::serving(self.0.as_ref())?;
+        let actor = token.actor(pool)?;
+        let IfMatch(expected) = IfMatch::parse(if_match.0.as_deref())?;
+        let (wanted,) = body.0.wanted()?;
+        said_something(&wanted)?;
+        pool.update_keys_if(vec![KeyId(key_id.0)], expected, wanted, actor).await?;
+        Ok(known(pool, key_id.0)?)
     }
 
     /// Remove a key and destroy its secret
@@ -283,19 +304,20 @@ impl KeysApi {
     async fn remove(
         &self,
         token: Token,
+        /// The key's number.
         key_id: Path<u32>,
         /// Also where files and the like at Google could not be reached any more.
         force: Query<Option<bool>>,
-    ) -> Result<Json<KeyIds>, Problem> {
-        self.change(&token, vec![key_id.0], removal(force.0.unwrap_or_default())).await
-    }
-
-    /// Remove keys: all of them, or none
-    ///
-    /// Not the last of a project where files and the like still live at Google, unless `force` is true.
-    #[oai(path = "/keys/bulk_delete", method = "post", tag = "Tag::Keys", operation_id = "remove_keys")]
-    async fn remove_many(&self, token: Token, body: Json<KeysToRemove>) -> Result<Json<KeyIds>, Problem> {
-        self.change(&token, body.0.ids, removal(body.0.force)).await
+        /// The ETag of the key that is to go: another one is refused.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+    ) -> Result<Json<RemovedKey>, Failure<{ INPUT | AUTH | MISSING | CONFLICT | STALE | LOG }>> {
+        let pool = super::serving(self.0.as_ref())?;
+        let actor = token.actor(pool)?;
+        let IfMatch(expected) = IfMatch::parse(if_match.0.as_deref())?;
+        let change = removal(force.0.unwrap_or_default());
+        pool.change_keys_if(vec![KeyId(key_id.0)], expected, change, actor).await?;
+        Ok(Json(RemovedKey { id: key_id.0 }))
     }
 
     /// Test a key now
@@ -305,53 +327,44 @@ impl KeysApi {
     async fn test(
         &self,
         token: Token,
+        /// The key's number.
         key_id: Path<u32>,
         body: Json<KeyTest>,
-    ) -> Result<Json<TestedKey>, Problem> {
+    ) -> Result<Json<TestedKey>, Failure<{ INPUT | AUTH | MISSING | BODY | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
-        let model = body.0.model.filter(|model| !model.is_empty());
-        if let Some(bad) = model.as_ref().filter(|model| !prober::is_plain(model)) {
-            return Err(Problem::bad_request(format!(
-                "`{bad}` is no name of a model: letters, digits, `-`, `.` and `_`, up to 128"
-            )));
-        }
-        let checked = pool.prober.test(KeyId(key_id.0), model, actor).await?;
-        let Checked { verdict, status, reason, latency_ms } = checked;
-        let verdict_word = serde_json::to_value(verdict).ok();
-        let word = verdict_word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        Ok(Json(TestedKey { passed: verdict.is_success(), verdict: word, status, reason, latency_ms }))
+        let model = testable(body.0.model)?;
+        Ok(Json(pool.prober.test(KeyId(key_id.0), model, actor).await?.into()))
     }
 
     /// Forgive a key: its gates and its project's open
     #[oai(path = "/keys/:key_id/reset", method = "post", tag = "Tag::Keys", operation_id = "reset_key")]
-    async fn reset(&self, token: Token, key_id: Path<u32>) -> Result<Json<KeyIds>, Problem> {
-        self.change(&token, vec![key_id.0], KeyChange::Reset).await
-    }
-
-    /// Forgive keys: all of them, or none
-    #[oai(path = "/keys/bulk_reset", method = "post", tag = "Tag::Keys", operation_id = "reset_keys")]
-    async fn reset_many(&self, token: Token, body: Json<KeyIds>) -> Result<Json<KeyIds>, Problem> {
-        self.change(&token, body.0.ids, KeyChange::Reset).await
+    async fn reset(
+        &self,
+        token: Token,
+        /// The key's number.
+        key_id: Path<u32>,
+    ) -> Result<KeyAnswer, Failure<{ INPUT | AUTH | MISSING | LOG }>> {
+        let pool = super::serving(self.0.as_ref())?;
+        let actor = token.actor(pool)?;
+        pool.change_keys(vec![KeyId(key_id.0)], KeyChange::Reset, actor).await?;
+        Ok(known(pool, key_id.0)?)
     }
 }
 
-impl KeysApi {
-    async fn set(&self, token: &Token, ids: Vec<u32>, patch: KeyPatch) -> Result<&Arc<Pool>, Problem> {
-        let pool = super::serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
-        let (wanted,) = patch.wanted()?;
-        if wanted == Wanted::default() {
-            return Err(Problem::bad_request("nothing to change: say at least one of its fields"));
-        }
-        pool.update_keys(ids.into_iter().map(KeyId).collect(), wanted, actor).await?;
-        Ok(pool)
-    }
+fn removal(force: bool) -> KeyChange {
+    if force { KeyChange::RemoveByForce } else { KeyChange::Remove }
+}
 
-    async fn change(&self, token: &Token, ids: Vec<u32>, change: KeyChange) -> Result<Json<KeyIds>, Problem> {
-        let pool = super::serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
-        pool.change_keys(ids.iter().copied().map(KeyId).collect(), change, actor).await?;
-        Ok(Json(KeyIds { ids }))
+fn said_something(wanted: &Wanted) -> Result<(), Problem> {
+    if *wanted == Wanted::default() {
+        return Err(Problem::bad_request("nothing to change: say at least one of its fields"));
     }
+    Ok(())
+}
+
+fn known(pool: &Pool, id: u32) -> Result<KeyAnswer, Problem> {
+    let state = pool.ledger.state();
+    let key = state.keys.get(KeyId(id)).ok_or_else(|| Problem::not_found(format!("there is no key {id}")))?;
+    Ok(KeyAnswer::Known(Json(view(&state, key, pool.clock.now())), etag(key.revision)))
 }

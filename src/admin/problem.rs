@@ -1,99 +1,338 @@
-//! Errors of the admin API: problem+json, each with a stable `code`.
+//! Errors of the admin API: problem+json (RFC 9457), each with a stable `code`.
+//!
+//! Owns the catalogue of codes, and which errors of the parts below become which of them. Refuses to quote
+//! what was sent, which may hold a secret. Its invariant: an operation gives no other status than it declares
+//! ([`Failure`]), and a code never changes its status.
 
-use poem::{IntoResponse, Response, error::ReadBodyError, http::StatusCode};
-use poem_openapi::{ApiResponse, Object, error::ParseRequestPayloadError, payload::Json};
+use poem::{IntoResponse, Response, http::StatusCode};
+use poem_openapi::{
+    ApiResponse, Object,
+    payload::{Json, Payload},
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry},
+    types::Type,
+};
 
 use crate::{
-    health::prober::NotChecked,
+    feed::NoFeed,
+    health::{checkup::NoCheckup, prober::NotChecked},
     ledger::{CommitError, OpenError, rules::Refused},
     pool,
 };
 
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
+pub(super) struct Wrong {
+    /// Which field, setting or parameter.
+    pub(super) name: String,
+    /// What it wants instead.
+    pub(super) wants: String,
+}
+
 /// What went wrong (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
-pub struct Detail {
-    /// In short.
-    pub title: String,
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
+pub(super) struct Detail {
+    /// In short; the same for every problem of this code.
+    pub(super) title: String,
     /// The HTTP status.
-    pub status: u16,
+    #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
+    pub(super) status: u16,
     /// What was wrong, and what to do.
-    pub detail: String,
+    pub(super) detail: String,
     /// A stable word for it.
-    pub code: String,
+    pub(super) code: String,
+    /// All that was wrong, where that is told one by one.
+    #[oai(default, skip_serializing_if_is_empty)]
+    pub(super) errors: Vec<Wrong>,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $word:literal $title:literal;)*) => {
+        /// Every kind of problem: status, stable word, title.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// All of them.
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The HTTP status, the word in `code`, and the title.
+            #[must_use]
+            pub(super) const fn parts(self) -> (u16, &'static str, &'static str) {
+                match self {
+                    $(Self::$name => ($status, $word, $title),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Something in the request is wrong.
+    BadRequest = 400 "bad_request" "Bad request";
+    /// The body is not what the call takes.
+    BadBody = 400 "bad_body" "Bad body";
+    /// A parameter is not what the call takes.
+    BadParameter = 400 "bad_parameter" "Bad parameter";
+    /// A cursor that no answer gave for this list.
+    BadCursor = 400 "bad_cursor" "Bad cursor";
+    /// Settings that cannot be so.
+    BadSettings = 400 "bad_settings" "Bad settings";
+    /// Not an upstream key.
+    NotAKey = 400 "not_a_key" "Not a key";
+    /// No token, or none that is good.
+    NotLoggedIn = 401 "not_logged_in" "Not logged in";
+    /// A wrong name or password.
+    WrongLogin = 401 "wrong_login" "Wrong login";
+    /// No such thing.
+    NotFound = 404 "not_found" "Not found";
+    /// A path with another method.
+    MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
+    /// Resources at Google could not be reached any more.
+    ResourcesLive = 409 "resources_live" "Resources live";
+    /// The key is in the pool already.
+    DuplicateKey = 409 "duplicate_key" "Duplicate key";
+    /// The log does not go as far as the asker thinks.
+    PositionAhead = 409 "position_ahead" "Not in this log";
+    /// It is not as the asker saw it.
+    ChangedMeanwhile = 412 "changed_meanwhile" "Changed meanwhile";
+    /// The body is too large.
+    TooLarge = 413 "too_large" "Too large";
+    /// The body's type is not JSON.
+    UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
+    /// One Idempotency-Key for two different requests.
+    IdempotencyKeyReused = 422 "idempotency_key_reused" "Idempotency key reused";
+    /// Wrong logins wait.
+    TooManyLogins = 429 "too_many_logins" "Too many wrong logins";
+    /// As many listen to the feed as may.
+    TooManyReaders = 429 "too_many_readers" "Too many readers";
+    /// As many jobs as may run already do.
+    TooManyJobs = 429 "too_many_jobs" "Too many jobs";
+    /// A fault of the pool's own.
+    Internal = 500 "internal" "Internal error";
+    /// The log cannot be written or read.
+    LogUnavailable = 503 "log_unavailable" "The log is not available";
+    /// The service goes down.
+    Stopping = 503 "stopping" "Stopping";
 }
 
 /// An error answer.
-#[derive(Debug, ApiResponse)]
-pub enum Problem {
-    /// The request is wrong.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    BadRequest(Json<Detail>),
-    /// No token, or none that is good.
-    #[oai(status = 401, content_type = "application/problem+json")]
-    Unauthenticated(Json<Detail>),
-    /// No such thing.
-    #[oai(status = 404, content_type = "application/problem+json")]
-    NotFound(Json<Detail>),
-    /// Something stands in the way.
-    #[oai(status = 409, content_type = "application/problem+json")]
-    Conflict(Json<Detail>),
-    /// Too many wrong logins.
-    #[oai(status = 429, content_type = "application/problem+json")]
-    TooMany(Json<Detail>, #[oai(header = "Retry-After")] u64),
-    /// The log cannot be written or read.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(Json<Detail>),
-}
-
-fn detail(status: u16, title: &str, code: &str, detail: impl Into<String>) -> Json<Detail> {
-    Json(Detail { title: title.to_owned(), status, detail: detail.into(), code: code.to_owned() })
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    code: Code,
+    detail: String,
+    errors: Vec<Wrong>,
+    /// Seconds after which to try again.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
+    /// One of this kind.
+    pub(super) fn of(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// The same, with all that was wrong one by one.
+    pub(super) fn with(self, errors: Vec<Wrong>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// The same, to be tried again after so many seconds.
+    pub(super) fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.code.parts().0
+    }
+
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
-        Self::BadRequest(detail(400, "Bad request", "bad_request", text))
+        Self::of(Code::BadRequest, text)
     }
 
     pub(super) fn unauthenticated() -> Self {
         let text = "log in at POST /api/login and send the token as Authorization: Bearer";
-        Self::Unauthenticated(detail(401, "Not logged in", "not_logged_in", text))
+        Self::of(Code::NotLoggedIn, text)
     }
 
     pub(super) fn wrong_login() -> Self {
-        Self::Unauthenticated(detail(401, "Wrong login", "wrong_login", "the name or the password is wrong"))
+        Self::of(Code::WrongLogin, "the name or the password is wrong")
     }
 
     pub(super) fn too_many(ms: i64) -> Self {
         let seconds = u64::try_from((ms + 999) / 1_000).unwrap_or(1);
-        let text = format!("too many wrong logins; the next one counts in {seconds} s");
-        Self::TooMany(detail(429, "Too many wrong logins", "too_many_logins", text), seconds)
+        Self::of(Code::TooManyLogins, format!("too many wrong logins; the next one counts in {seconds} s"))
+            .after(seconds)
+    }
+
+    pub(super) fn bad_cursor() -> Self {
+        let text =
+            "the cursor is not one of this list: take `next` of the page before, with the same parameters";
+        Self::of(Code::BadCursor, text)
     }
 
     pub(super) fn not_found(text: impl Into<String>) -> Self {
-        Self::NotFound(detail(404, "Not found", "not_found", text))
+        Self::of(Code::NotFound, text)
     }
 
-    fn unavailable(text: impl Into<String>) -> Self {
-        Self::Unavailable(detail(503, "The log is not available", "log_unavailable", text))
+    pub(super) fn unavailable(text: impl Into<String>) -> Self {
+        Self::of(Code::LogUnavailable, text)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, word, title) = self.code.parts();
+        let Self { detail, errors, retry_after, .. } = self;
+        let body = Detail { title: title.to_owned(), status, detail, code: word.to_owned(), errors };
+        let mut response = Json(body).into_response();
+        response.set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        let headers = response.headers_mut();
+        headers.insert("content-type", poem::http::HeaderValue::from_static(PROBLEM_JSON));
+        if status == 401 {
+            headers.insert("www-authenticate", poem::http::HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert("retry-after", seconds.into());
+        }
+        response
+    }
+}
+
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// 400: the request can be wrong.
+pub(super) const INPUT: u16 = 1;
+/// 401: it is for administrators.
+pub(super) const AUTH: u16 = 2;
+/// 404: what it is about can be missing.
+pub(super) const MISSING: u16 = 4;
+/// 409: something can stand in the way.
+pub(super) const CONFLICT: u16 = 8;
+/// 412: it can be made against something else than there is.
+pub(super) const STALE: u16 = 16;
+/// 400, 413 and 415: it has a body.
+pub(super) const BODY: u16 = 32 | INPUT;
+/// 422: it can be one of several with one Idempotency-Key.
+pub(super) const REUSED: u16 = 64;
+/// 429: there can be too many of it.
+pub(super) const BUSY: u16 = 128;
+/// 503: it needs the log.
+pub(super) const LOG: u16 = 256;
+
+/// The bits, the statuses they stand for, and what each means.
+const MEANINGS: [(u16, u16, &str); 10] = [
+    (INPUT, 400, "The request is wrong."),
+    (AUTH, 401, "No token, or none that is good."),
+    (MISSING, 404, "No such thing."),
+    (CONFLICT, 409, "Something stands in the way."),
+    (STALE, 412, "It was changed meanwhile: its ETag is not the one in If-Match."),
+    (32, 413, "The body is too large."),
+    (32, 415, "The body is not JSON."),
+    (REUSED, 422, "The Idempotency-Key belongs to another request."),
+    (BUSY, 429, "Too many: try again later."),
+    (LOG, 503, "The log cannot be written or read, or the service stops; nothing was changed."),
+];
+
+/// An error answer of an operation that gives none but those with the statuses it may.
+#[derive(Debug)]
+pub(super) struct Failure<const MAY: u16>(Problem);
+
+impl<const MAY: u16, E: Into<Problem>> From<E> for Failure<MAY> {
+    fn from(error: E) -> Self {
+        let problem: Problem = error.into();
+        let declared = MEANINGS.iter().any(|(bit, status, _)| MAY & bit != 0 && *status == problem.status());
+        debug_assert!(declared, "an operation gives a status that it does not declare: {problem:?}");
+        Self(problem)
+    }
+}
+
+impl<const MAY: u16> From<Failure<MAY>> for poem::Error {
+    fn from(failure: Failure<MAY>) -> Self {
+        failure.0.into()
+    }
+}
+
+impl<const MAY: u16> ApiResponse for Failure<MAY> {
+    fn meta() -> MetaResponses {
+        let may = MEANINGS.iter().filter(|(bit, ..)| MAY & bit != 0);
+        let responses = may.map(|&(_, status, description)| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: PROBLEM_JSON,
+                schema: <Json<Detail> as Payload>::schema_ref(),
+            }],
+            headers: if status == 429 { vec![retry_after()] } else { Vec::new() },
+        });
+        MetaResponses { responses: responses.collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        <Json<Detail> as Payload>::register(registry);
+    }
+}
+
+fn retry_after() -> MetaHeader {
+    MetaHeader {
+        name: "Retry-After".to_owned(),
+        description: Some("Seconds after which to try again.".to_owned()),
+        required: false,
+        deprecated: false,
+        schema: u64::schema_ref(),
+    }
+}
+
+/// For operations that do not say which statuses they give: all of them.
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        Failure::<{ u16::MAX }>::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        Failure::<{ u16::MAX }>::register(registry);
     }
 }
 
 impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
+        let refused = match error {
+            CommitError::Refused(refused) => refused,
+            CommitError::Stopping => return Self::of(Code::Stopping, error.to_string()),
+            CommitError::Log(_) | CommitError::NotDurable(_) => return Self::unavailable(error.to_string()),
+        };
+        let text = refused.to_string();
+        match refused {
+            Refused::NoSuchKey(_) => Self::not_found(text),
+            Refused::BadValue { name, wants } => {
+                Self::bad_request(text).with(vec![Wrong { name: name.to_owned(), wants }])
+            }
+            Refused::ChangedMeanwhile { .. } => Self::of(Code::ChangedMeanwhile, text),
+            Refused::BadSettings(wrong) => {
+                let wrong = wrong.into_iter().map(|(name, wants)| Wrong { name, wants });
+                Self::of(Code::BadSettings, text).with(wrong.collect())
+            }
+            Refused::ResourcesLive { .. } => Self::of(Code::ResourcesLive, format!("{text} (`force`)")),
+        }
+    }
+}
+
+impl From<NoFeed> for Problem {
+    fn from(error: NoFeed) -> Self {
+        let text = error.to_string();
         match error {
-            CommitError::Refused(Refused::NoSuchKey(key)) => {
-                Self::not_found(format!("there is no key {key}"))
-            }
-            CommitError::Refused(refused @ Refused::BadValue { .. }) => {
-                Self::bad_request(refused.to_string())
-            }
-            CommitError::Log(_) | CommitError::NotDurable(_) | CommitError::Stopping => {
-                Self::unavailable(error.to_string())
-            }
-            CommitError::Refused(refused @ Refused::ResourcesLive { .. }) => {
-                let text = format!("{refused} (`force`)");
-                Self::Conflict(detail(409, "Resources live", "resources_live", text))
-            }
+            NoFeed::Full => Self::of(Code::TooManyReaders, text).after(5),
+            NoFeed::Ahead { .. } => Self::of(Code::PositionAhead, text),
+            NoFeed::Stopping => Self::of(Code::Stopping, text),
         }
     }
 }
@@ -113,57 +352,38 @@ impl From<OpenError> for Problem {
     }
 }
 
-/// A body that is too large, or did not arrive.
-pub(super) fn of_body(error: ReadBodyError) -> poem::Error {
-    match error {
-        ReadBodyError::PayloadTooLarge => {
-            let body = detail(413, "Too large", "too_large", "the body is larger than this call can take");
-            poem::Error::from_response(with_type(body.into_response(), StatusCode::PAYLOAD_TOO_LARGE))
-        }
-        _ => Problem::bad_request("the body did not arrive whole").into(),
-    }
-}
-
-/// Errors that the framework found (a missing field, a wrong type, no such path) in the same form.
-pub(super) async fn of_framework(error: poem::Error) -> Response {
-    if error.is_from_response() {
-        // An answer of this API's own, on its way through the framework.
-        return error.into_response();
-    }
-    let status = error.status();
-    let (title, code) = match status {
-        StatusCode::UNAUTHORIZED => return Problem::unauthenticated().into_response(),
-        StatusCode::NOT_FOUND => ("Not found", "not_found"),
-        StatusCode::METHOD_NOT_ALLOWED => ("Method not allowed", "method_not_allowed"),
-        StatusCode::PAYLOAD_TOO_LARGE => ("Too large", "too_large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("Unsupported media type", "unsupported_media_type"),
-        status if status.is_client_error() => ("Bad request", "bad_request"),
-        _ => ("Internal error", "internal"),
-    };
-    let text = if status.is_server_error() {
-        "the server's log says more".to_owned()
-    } else if error.is::<ParseRequestPayloadError>() {
-        // The framework's own words quote the body, which may hold a secret.
-        "the body is not what this call takes; see /api/openapi.json".to_owned()
-    } else {
-        error.to_string()
-    };
-    let body = detail(status.as_u16(), title, code, text);
-    with_type(body.into_response(), status)
-}
-
-fn with_type(mut response: Response, status: StatusCode) -> Response {
-    response.set_status(status);
-    let kind = poem::http::HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(poem::http::header::CONTENT_TYPE, kind);
-    response
-}
-
 impl From<NotChecked> for Problem {
     fn from(error: NotChecked) -> Self {
         match error {
             NotChecked::NoSuchKey(_) => Self::not_found(error.to_string()),
-            NotChecked::Stopping => Self::unavailable(error.to_string()),
+            NotChecked::Stopping => Self::of(Code::Stopping, error.to_string()),
+        }
+    }
+}
+
+impl From<NoCheckup> for Problem {
+    fn from(error: NoCheckup) -> Self {
+        match error {
+            NoCheckup::TooMany(_) => Self::of(Code::TooManyJobs, error.to_string()).after(10),
+            NoCheckup::NoSuchKey(_) => Self::not_found(error.to_string()),
+            NoCheckup::Stopping => Self::of(Code::Stopping, error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_a_word_of_its_own_and_a_status_that_operations_can_declare() {
+        let words: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.parts().1).collect();
+        assert_eq!(words.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let (status, word, _) = code.parts();
+            let declared = MEANINGS.iter().any(|(_, meant, _)| *meant == status);
+            // Given by the doors, before any operation.
+            assert!(declared || matches!(status, 405 | 500), "{word}");
         }
     }
 }

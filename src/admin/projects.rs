@@ -14,7 +14,11 @@ use projections::{
     siblings::Suggestion,
 };
 
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    keys::view::word,
+    problem::{AUTH, Failure},
+};
 use crate::{ledger::clock::rfc3339, pool::Pool};
 
 pub(super) struct ProjectsApi(pub(super) Option<Arc<Pool>>);
@@ -22,7 +26,7 @@ pub(super) struct ProjectsApi(pub(super) Option<Arc<Pool>>);
 /// What a quota, or a gate, is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-enum WindowName {
+pub(super) enum WindowName {
     /// Requests per minute.
     Minute,
     /// Requests per day.
@@ -52,7 +56,7 @@ impl From<Window> for WindowName {
 
 /// Something that is closed for a project.
 #[derive(Debug, Object)]
-struct ProjectGate {
+pub(super) struct ProjectGate {
     /// The model; none: all of the project.
     model: Option<String>,
     /// The quota's window; none: it is not about one.
@@ -85,7 +89,7 @@ struct Quota {
 
 /// A Google project: the owner of quota.
 #[derive(Debug, Object)]
-struct ProjectView {
+pub(super) struct ProjectView {
     /// What it is called here; `key-N` where nobody said.
     name: String,
     /// Its keys' numbers.
@@ -102,7 +106,7 @@ struct ProjectView {
 
 /// A model that is in trouble at Google, for everybody.
 #[derive(Debug, Object)]
-struct ModelView {
+pub(super) struct ModelView {
     model: String,
     /// What the last failures were.
     cause: String,
@@ -131,13 +135,7 @@ struct ProjectList {
     suggestions: Vec<SuggestionView>,
 }
 
-/// A word as events write it.
-fn word(value: impl serde::Serialize) -> String {
-    let value = serde_json::to_value(value).ok();
-    value.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {
+pub(super) fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {
     ProjectGate {
         model: model.map(str::to_owned),
         window: window.map(WindowName::from),
@@ -148,7 +146,7 @@ fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> Projec
     }
 }
 
-fn project_view(keys: &Keys, name: &str, project: &Project, now: Millis) -> ProjectView {
+pub(super) fn project_view(keys: &Keys, name: &str, project: &Project, now: Millis) -> ProjectView {
     let whole = project.gate.iter().map(|gate| (None, None, gate));
     let models = project.models.iter().flat_map(|(model, windows)| {
         windows.iter().map(|(window, gate)| (Some(model.as_str()), Some(*window), gate))
@@ -188,9 +186,9 @@ fn suggestion_view(suggestion: &Suggestion) -> SuggestionView {
     }
 }
 
-fn view(state: &State, now: Millis) -> ProjectList {
-    let keys = &state.keys;
-    let open = keys.upstreams().filter_map(|(model, upstream)| {
+/// The models whose circuits are open.
+pub(super) fn models_in_trouble(keys: &Keys, now: Millis) -> impl Iterator<Item = ModelView> {
+    keys.upstreams().filter_map(move |(model, upstream)| {
         let gate = upstream.gate.as_ref().filter(|gate| gate.is_closed(now))?;
         Some(ModelView {
             model: model.to_owned(),
@@ -199,10 +197,14 @@ fn view(state: &State, now: Millis) -> ProjectList {
             until: gate.until.map(rfc3339),
             probe: gate.probe.map(rfc3339),
         })
-    });
+    })
+}
+
+fn view(state: &State, now: Millis) -> ProjectList {
+    let keys = &state.keys;
     ProjectList {
         projects: keys.projects().map(|(name, project)| project_view(keys, name, project, now)).collect(),
-        models: open.collect(),
+        models: models_in_trouble(keys, now).collect(),
         suggestions: state.siblings.suggestions(keys).iter().map(suggestion_view).collect(),
     }
 }
@@ -214,7 +216,7 @@ impl ProjectsApi {
     /// With what is left of the limits that Google named, what is closed, the models that are in trouble at Google,
     /// and keys that seem to belong to one project. Say `project` of those keys to confirm it.
     #[oai(path = "/projects", method = "get", tag = "Tag::Projects", operation_id = "list_projects")]
-    async fn list(&self, token: Token) -> Result<Json<ProjectList>, Problem> {
+    async fn list(&self, token: Token) -> Result<Json<ProjectList>, Failure<{ AUTH }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let now = pool.clock.now();

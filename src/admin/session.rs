@@ -7,7 +7,10 @@ use poem_openapi::{Object, OpenApi, payload::Json};
 use projections::event::{AdminLoggedIn, AdminLoginFailed};
 use secrecy::SecretString;
 
-use super::{Tag, problem::Problem};
+use super::{
+    Tag,
+    problem::{AUTH, BODY, BUSY, Failure, LOG, Problem},
+};
 use crate::{auth::LoginError, ledger::clock::rfc3339, pool::Pool};
 
 /// Longest name recorded of a login that failed.
@@ -41,7 +44,11 @@ impl SessionApi {
     ///
     /// Every try that counts is an event; wrong ones from one address wait longer and longer.
     #[oai(path = "/login", method = "post", tag = "Tag::Session", operation_id = "login")]
-    async fn login(&self, request: &Request, body: Json<Login>) -> Result<Json<LoggedIn>, Problem> {
+    async fn login(
+        &self,
+        request: &Request,
+        body: Json<Login>,
+    ) -> Result<Json<LoggedIn>, Failure<{ AUTH | BODY | BUSY | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
         let Login { username, password } = body.0;
@@ -55,12 +62,12 @@ impl SessionApi {
                     expires_at: rfc3339(token.expires),
                 }))
             }
-            Err(LoginError::TooMany(ms)) => Err(Problem::too_many(ms)),
+            Err(LoginError::TooMany(ms)) => Err(Problem::too_many(ms).into()),
             Err(LoginError::Wrong) => {
                 let cut = username.floor_char_boundary(NAME_KEPT);
                 let name = username.get(..cut).unwrap_or_default().to_owned();
                 pool.ledger.note(AdminLoginFailed { name, address: told }).await?;
-                Err(Problem::wrong_login())
+                Err(Problem::wrong_login().into())
             }
         }
     }

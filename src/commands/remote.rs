@@ -70,4 +70,65 @@ impl Remote {
     fn silent(&self, error: &reqwest::Error) -> Error {
         Error::Remote(format!("{} does not answer: {error}", self.address))
     }
+
+    /// Listens to a stream of its events.
+    pub(super) async fn listen(&self, path: &str) -> Result<Feed, Error> {
+        let url = format!("http://{}/api{path}", self.address);
+        let failed =
+            |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
+        let response = self.client.get(url).bearer_auth(&self.token).send().await.map_err(failed)?;
+        if response.status().is_success() {
+            return Ok(Feed { response, read: Vec::new() });
+        }
+        let status = response.status();
+        let told = response.bytes().await.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+        let told = told.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+        let told = told.map_or_else(|| format!("the answer was HTTP {status}"), str::to_owned);
+        // What passes: it stops, or as many listen as may.
+        let passes = matches!(status.as_u16(), 429 | 503);
+        Err(if passes { Error::Remote(told) } else { Error::Answer(told) })
+    }
+}
+
+/// A stream of events, block by block.
+pub(super) struct Feed {
+    response: reqwest::Response,
+    read: Vec<u8>,
+}
+
+impl Feed {
+    /// The next block; none: it ended.
+    pub(super) async fn block(&mut self) -> Result<Option<String>, Error> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|two| two == b"\n\n") {
+                let rest = self.read.split_off(end + 2);
+                let block = std::mem::replace(&mut self.read, rest);
+                return Ok(Some(String::from_utf8_lossy(&block).into_owned()));
+            }
+            let chunk = self.response.chunk().await;
+            match chunk.map_err(|error| Error::Remote(format!("the stream broke: {error}")))? {
+                Some(chunk) => self.read.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Parameters as they stand in a URL; nothing where there are none.
+pub(super) fn query(parameters: &[(&str, String)]) -> String {
+    let mut query = String::new();
+    for (name, value) in parameters {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query.push_str(name);
+        query.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    query.push(char::from(byte));
+                }
+                byte => query.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    query
 }

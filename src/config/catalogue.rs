@@ -12,16 +12,22 @@ pub struct Setting {
     pub default: &'static str,
     /// Its value is not to be shown, and `NAME_FILE` may name a file that holds it.
     pub secret: bool,
+    /// It may change while the pool runs, over the admin API; then what is said there wins.
+    pub live: bool,
     /// What it does, in a sentence or two.
     pub help: &'static str,
 }
 
 const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { name, default, secret: false, help }
+    Setting { name, default, secret: false, live: false, help }
+}
+
+const fn live(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, default, secret: false, live: true, help }
 }
 
 const fn secret(name: &'static str, help: &'static str) -> Setting {
-    Setting { name, default: "", secret: true, help }
+    Setting { name, default: "", secret: true, live: false, help }
 }
 
 /// All of them, in the order people look for them.
@@ -48,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
         "true: without any access key configured, everybody who can reach the port may use the pool. \
          false: without any, the pool listens on this machine only.",
     ),
-    setting(
+    live(
         "PUBLIC_URL",
         "",
         "The pool's address as apps see it, such as https://gemini.example.org, for upload addresses in \
@@ -76,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         "Seals the upstream keys on disk; at least 16 characters. Default: made and kept in DATA_DIR/master.key. \
          Without it the sealed keys cannot be opened again.",
     ),
-    setting(
+    live(
         "ACCESS_TOKEN_EXPIRE_MINUTES",
         "30",
         "How long an administrator's access token is good, in minutes.",
@@ -88,36 +94,36 @@ pub const SETTINGS: &[Setting] = &[
          http://[user:password@]host:port (CONNECT), socks5://… (names are looked up here) or socks5h://… (by the \
          proxy). HTTPS_PROXY and its like are not looked at.",
     ),
-    setting(
+    live(
         "MAX_FAILURES_PER_KEY",
         "3",
         "Server errors or timeouts in a row after which a key rests for a while, if other keys do well.",
     ),
-    setting(
+    live(
         "MAX_ATTEMPTS",
         "3",
         "Upstream tries per request at most, 1 to 10. A key that Google refuses at the door (bad credential, spent \
          quota) does not count: it is closed at once, and the next one is tried.",
     ),
-    setting(
+    live(
         "QUEUE_TIMEOUT",
         "5",
         "Seconds, such as 5 or 0.5, that a request may wait for a key when all are out and the first is known to be \
          back by then; 0 to 600. 0: it is refused at once.",
     ),
-    setting(
+    live(
         "STRATEGY",
         "least-loaded",
         "How to choose among usable keys: least-loaded, round-robin, or sticky (the turns of one conversation go to one \
          project while it can serve, where Google's implicit cache knows its beginning; else as least-loaded).",
     ),
-    setting(
+    live(
         "REQUEST_TIMEOUT",
         "600",
         "Seconds to the first byte of an answer, all tries together. Long thinking is normal: Google allows 10 minutes.",
     ),
-    setting("STREAM_IDLE_TIMEOUT", "300", "Seconds that an answer may pause in the middle."),
-    setting(
+    live("STREAM_IDLE_TIMEOUT", "300", "Seconds that an answer may pause in the middle."),
+    live(
         "MAX_BODY_BYTES",
         "104857600",
         "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries.",
@@ -128,12 +134,12 @@ pub const SETTINGS: &[Setting] = &[
         "Memory for request bodies of all requests together, in bytes.",
     ),
     setting("SHUTDOWN_TIMEOUT", "30", "Seconds that running requests get to end when the server stops."),
-    setting(
+    live(
         "LOG_FAILURE",
         "continue",
         "When the log cannot be written: continue serving (what is not recorded is counted), or refuse.",
     ),
-    setting(
+    live(
         "KEY_RECHECK_INTERVAL",
         "3600",
         "Seconds between checks of a key whose credential or project failed, by a call that spends no quota; one that \
@@ -144,5 +150,5 @@ pub const SETTINGS: &[Setting] = &[
         "30",
         "Days that traffic stays in the log. Accepted for compatibility: this version keeps everything.",
     ),
-    setting("DEBUG", "false", "true: more in the program's own log."),
+    live("DEBUG", "false", "true: more in the program's own log."),
 ];

@@ -24,6 +24,28 @@ pub struct Sources {
     pub environment: BTreeMap<String, String>,
     /// The command line, by setting.
     pub flags: BTreeMap<&'static str, String>,
+    /// The log: what operators said while the pool ran.
+    pub log: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// What may be kept: a setting's value may be asked for again, a secret's may not.
+    fn without_secrets(&self) -> Self {
+        let open = |name: &str| SETTINGS.iter().any(|setting| setting.name == name && !setting.secret);
+        let kept = |values: &BTreeMap<String, String>| {
+            values
+                .iter()
+                .filter(|(name, _)| open(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        Self {
+            dot_env: kept(&self.dot_env),
+            environment: kept(&self.environment),
+            flags: self.flags.clone(),
+            log: BTreeMap::new(),
+        }
+    }
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
@@ -90,6 +112,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         },
         shown: Vec::new(),
         warnings: Vec::new(),
+        told: sources.without_secrets(),
     };
     if config.body_memory_bytes < config.max_body_bytes {
         reader.mistake(
@@ -194,12 +217,15 @@ impl Reader<'_> {
 
     fn setting(name: &'static str) -> Setting {
         let found = SETTINGS.iter().find(|setting| setting.name == name);
-        found.copied().unwrap_or(Setting { name, default: "", secret: true, help: "" })
+        found.copied().unwrap_or(Setting { name, default: "", secret: true, live: false, help: "" })
     }
 
     /// The value in force, and where it came from; an empty one counts as not given.
     fn raw(&mut self, name: &'static str) -> (String, Origin) {
         let setting = Self::setting(name);
+        if let Some(value) = self.sources.log.get(name) {
+            return (value.clone(), Origin::Log);
+        }
         if let Some(value) = self.sources.flags.get(name) {
             return (value.clone(), Origin::Flag);
         }
@@ -223,7 +249,7 @@ impl Reader<'_> {
     }
 
     fn show(&mut self, name: &'static str, value: String, origin: Origin) {
-        self.shown.push(Shown { name, value, origin });
+        self.shown.push(Shown { name, value, origin, wants: None });
     }
 
     fn optional<T>(
@@ -233,7 +259,7 @@ impl Reader<'_> {
         read: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         let (text, origin) = self.raw(name);
-        self.show(name, text.clone(), origin);
+        self.shown.push(Shown { name, value: text.clone(), origin, wants: Some(wants.to_owned()) });
         if text.is_empty() {
             return None;
         }

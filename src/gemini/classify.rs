@@ -19,6 +19,8 @@ use projections::event::{Verdict, Violation, Window};
 pub use closing::classify_close;
 use facts::Facts;
 
+use super::route::Route;
+
 /// What is at fault, as a kind; the caller knows which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
@@ -65,6 +67,8 @@ pub enum Hold {
     DayTurns,
     /// Not yet: a run of these closes the key.
     Streak,
+    /// For a short time, longer each time in a row.
+    Rest,
 }
 
 /// What an answer means.
@@ -90,6 +94,18 @@ pub struct Classified {
     pub retry_delay_ms: Option<i64>,
     /// The project behind the key, as `projects/N`.
     pub consumer: Option<String>,
+}
+
+impl Classified {
+    /// What it means on this way: what is wrong with a way of the key's own is the key's trouble, and other keys go
+    /// other ways.
+    #[must_use]
+    pub fn on(self, way: &Route) -> Self {
+        if self.blame != Blame::Egress || *way == Route::Pool {
+            return self;
+        }
+        Self { blame: Blame::Key, hold: Hold::Rest, another: true, ..self }
+    }
 }
 
 const SECOND: i64 = 1_000;

@@ -29,6 +29,7 @@ use crate::{
     gemini::{Call, Gemini, Payload, classify},
     ledger::{Fact, Ledger, clock::Clock, rules::Penalty},
     scheduler::{Lease, Scheduler},
+    settings::Settings,
     vault::{self, Vault},
 };
 
@@ -89,12 +90,12 @@ pub struct Prober {
     vault: Arc<Vault>,
     gemini: Gemini,
     clock: Clock,
-    interval: Millis,
+    settings: Arc<Settings>,
     places: Arc<Semaphore>,
 }
 
 impl Prober {
-    /// One that looks at failed keys every `interval`.
+    /// One that looks at failed keys every KEY_RECHECK_INTERVAL.
     #[must_use]
     pub fn new(
         ledger: Ledger,
@@ -102,10 +103,9 @@ impl Prober {
         vault: Arc<Vault>,
         gemini: Gemini,
         clock: Clock,
-        interval: Duration,
+        settings: Arc<Settings>,
     ) -> Self {
-        let interval = Millis::try_from(interval.as_millis()).unwrap_or(Millis::MAX);
-        Self { ledger, scheduler, vault, gemini, clock, interval, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { ledger, scheduler, vault, gemini, clock, settings, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Checks what is due, until the service stops.
@@ -150,12 +150,23 @@ impl Prober {
         self.check_now(due, actor).await.ok_or(NotChecked::NoSuchKey(key))
     }
 
+    /// Whether all of them are there.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn knows(&self, keys: &[KeyId]) -> Result<(), KeyId> {
+        let state = self.ledger.state();
+        keys.iter().find(|key| state.keys.get(**key).is_none()).map_or(Ok(()), |missing| Err(*missing))
+    }
+
     /// What is due now, with the place of those that are probes.
     fn due(&self) -> Vec<(Due, Option<Lease>)> {
         let now = self.clock.now();
+        let interval = self.settings.now().key_recheck_interval;
+        let interval = Millis::try_from(interval.as_millis()).unwrap_or(Millis::MAX);
         let (failed, cells) = {
             let state = self.ledger.state();
-            let failed = failed_keys(&state.keys, now, self.interval, jitter(self.interval));
+            let failed = failed_keys(&state.keys, now, interval, jitter(interval));
             let wanted = wanted(&state, now);
             let probes = self.scheduler.due_probes(now.saturating_sub(LEFT_TO_TRAFFIC), now, AT_ONCE * 4);
             let probes = probes.into_iter().filter(|(_, project, model)| {
@@ -215,6 +226,7 @@ impl Prober {
                 (head.status.as_u16(), classify::classify(head.status.as_u16(), content_type, &body))
             }
         };
+        let classified: classify::Classified = classified.on(key.route());
         let latency_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
         let spread = vault::random().map_or(0, u16::from_ne_bytes);
         let penalty = Penalty { blame: classified.blame, hold: classified.hold, spread };

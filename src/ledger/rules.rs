@@ -6,17 +6,19 @@
 mod findings;
 mod import;
 pub mod resources;
+mod settings;
 mod update;
 
 use projections::{
-    Digest, Event, Fingerprint, KeyId, State,
+    Digest, Event, Fingerprint, KeyId, Seq, State,
     event::{Actor, ClientAdded, ClientRemoved, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset},
 };
 
 pub use self::{
     findings::{Penalty, attempted, began, checked},
     import::{AddedClient, Imported, import},
-    update::{NewProxy, Wishes, add_keys_as, update_keys},
+    settings::change_settings,
+    update::{NewProxy, Wishes, add_keys_as, tag_keys, update_keys},
 };
 use crate::journal::SecretChange;
 
@@ -29,6 +31,16 @@ pub struct Decision<R> {
     pub secrets: Vec<SecretChange>,
     /// What the asker is told once it is durable.
     pub answer: R,
+}
+
+impl<R> Decision<R> {
+    /// The same, telling the asker which keys it changes.
+    #[must_use]
+    pub fn telling_changed_keys(self) -> Decision<std::collections::BTreeSet<KeyId>> {
+        let Self { events, secrets, .. } = self;
+        let answer = events.iter().filter_map(projections::keys::changed_key).collect();
+        Decision { events, secrets, answer }
+    }
 }
 
 /// Why a command is not carried out.
@@ -45,6 +57,20 @@ pub enum Refused {
         /// What it wants instead.
         wants: String,
     },
+    /// It is not as its asker saw it.
+    #[error(
+        "it was changed meanwhile, by event {now}, and the change was made against event {expected}: read it again, \
+         and say what is to be changed of what it is now"
+    )]
+    ChangedMeanwhile {
+        /// The revision that the asker saw.
+        expected: Seq,
+        /// The one that it has.
+        now: Seq,
+    },
+    /// Settings that cannot be so: names, and what each wants.
+    #[error("{}", .0.iter().map(|(name, wants)| format!("{name}: {wants}")).collect::<Vec<_>>().join("; "))]
+    BadSettings(Vec<(String, String)>),
     /// What lives at Google could not be reached any more.
     #[error(
         "project {project} would have no key left, and {count} of its resources at Google still live: {}{}. Nobody \
@@ -59,6 +85,32 @@ pub enum Refused {
         /// Some of their names.
         examples: Vec<String>,
     },
+}
+
+/// Says no where something has another revision than its asker saw.
+///
+/// # Errors
+/// [`Refused::ChangedMeanwhile`].
+pub fn unchanged_since(expected: Option<Seq>, now: Seq) -> Result<(), Refused> {
+    match expected.filter(|expected| *expected != now) {
+        Some(expected) => Err(Refused::ChangedMeanwhile { expected, now }),
+        None => Ok(()),
+    }
+}
+
+/// Says no where one of some keys has another revision than the asker saw, or is not there.
+///
+/// # Errors
+/// [`Refused::NoSuchKey`], [`Refused::ChangedMeanwhile`].
+pub fn keys_unchanged_since(
+    state: &State,
+    mut keys: impl Iterator<Item = KeyId>,
+    expected: Option<Seq>,
+) -> Result<(), Refused> {
+    keys.try_for_each(|id| {
+        let key = state.keys.get(id).ok_or(Refused::NoSuchKey(id))?;
+        unchanged_since(expected, key.revision)
+    })
 }
 
 /// A key to add; its secret is already sealed.

@@ -32,7 +32,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) views: Vec<Arc<dyn View>>,
     pub(super) clock: Clock,
-    pub(super) max_failures: u32,
+    pub(super) max_failures: Box<dyn Fn() -> u32 + Send>,
     pub(super) hash: ChainHash,
     /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
@@ -138,7 +138,7 @@ impl Writer {
             self.flush(gathered);
         }
         let state = self.shared.state.read();
-        let events = rule(&state, self.max_failures, self.now(&state));
+        let events = rule(&state, (self.max_failures)(), self.now(&state));
         drop(state);
         let more_follows = events.len() > 1;
         gathered.events.extend(events);

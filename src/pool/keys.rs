@@ -3,19 +3,23 @@
 //! Its invariant: a secret (a key, or a proxy's credentials) is sealed and appended with
 //! the event that speaks of it, or not at all.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use http::HeaderValue;
 use projections::{
-    Fingerprint, KeyId,
-    event::{Actor, Change},
+    Fingerprint, KeyId, Seq, State,
+    event::{Actor, Change, KeyRevealed},
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Error, Pool};
 use crate::{
     gemini::route::Route,
-    ledger::rules::{self, Added, NewKey, NewProxy, Wishes},
-    vault::{UpstreamKey, Vault},
+    ledger::{
+        CommitError,
+        rules::{self, Added, Decision, KeyChange, NewKey, NewProxy, Refused, Wishes},
+    },
+    vault::{UpstreamKey, Vault, secret_names},
 };
 
 /// What an operator wants of a key.
@@ -141,11 +145,30 @@ impl Pool {
         Ok(Prepared { results, new, routes, fingerprints })
     }
 
-    /// Changes what operators say of keys: of all of them, or of none.
+    /// Changes what operators say of keys: of all of them, or of none; gives those that became different.
     ///
     /// # Errors
     /// [`Error::Commit`]: nothing was changed. [`Error::Vault`].
-    pub async fn update_keys(&self, keys: Vec<KeyId>, wanted: Wanted, actor: Actor) -> Result<(), Error> {
+    pub async fn update_keys(
+        &self,
+        keys: Vec<KeyId>,
+        wanted: Wanted,
+        actor: Actor,
+    ) -> Result<BTreeSet<KeyId>, Error> {
+        self.update_keys_if(keys, None, wanted, actor).await
+    }
+
+    /// The same, where each has the revision that the asker saw.
+    ///
+    /// # Errors
+    /// [`Error::Commit`]: nothing was changed. [`Error::Vault`].
+    pub async fn update_keys_if(
+        &self,
+        keys: Vec<KeyId>,
+        expected: Option<Seq>,
+        wanted: Wanted,
+        actor: Actor,
+    ) -> Result<BTreeSet<KeyId>, Error> {
         let _sealing = self.vault.sealing().await;
         let Wanted { wishes, route } = wanted;
         let mut updates = Vec::with_capacity(keys.len());
@@ -159,6 +182,7 @@ impl Pool {
         }
         let vault = Arc::clone(&self.vault);
         let changed = self.ledger.commit(move |state| {
+            rules::keys_unchanged_since(state, updates.iter().map(|(id, ..)| *id), expected)?;
             let known = |fingerprint: Option<Fingerprint>| vault.upstream_key(&fingerprint?);
             let updates = updates.into_iter().map(|(id, fingerprint, mut wishes)| {
                 // The log does not know credentials; the vault does.
@@ -174,10 +198,94 @@ impl Pool {
                 .collect();
             let decision = rules::update_keys(state, updates, &actor)?;
             vault.stage(routes);
-            Ok(decision)
+            Ok(decision.telling_changed_keys())
         });
         Ok(changed.await?)
     }
+
+    /// Adds tags to keys and takes tags away: of all of them, or of none; gives those that became different.
+    ///
+    /// # Errors
+    /// [`CommitError`]: nothing was changed.
+    pub async fn tag_keys(
+        &self,
+        keys: Vec<KeyId>,
+        add: Vec<String>,
+        remove: Vec<String>,
+        actor: Actor,
+    ) -> Result<BTreeSet<KeyId>, CommitError> {
+        let rule = move |state: &State| {
+            Ok(rules::tag_keys(state, &keys, &add, &remove, &actor)?.telling_changed_keys())
+        };
+        self.ledger.commit(rule).await
+    }
+
+    /// Changes keys: all of them, or none; gives those that became different.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn change_keys(
+        &self,
+        keys: Vec<KeyId>,
+        change: KeyChange,
+        actor: Actor,
+    ) -> Result<BTreeSet<KeyId>, CommitError> {
+        self.change_keys_if(keys, None, change, actor).await
+    }
+
+    /// The same, where each has the revision that the asker saw.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn change_keys_if(
+        &self,
+        keys: Vec<KeyId>,
+        expected: Option<Seq>,
+        change: KeyChange,
+        actor: Actor,
+    ) -> Result<BTreeSet<KeyId>, CommitError> {
+        let now = self.clock.now();
+        let rule = move |state: &State| {
+            rules::keys_unchanged_since(state, keys.iter().copied(), expected)?;
+            if change == KeyChange::Remove {
+                rules::resources::none_is_lost(state, &keys, now)?;
+            }
+            Ok(rules::change_keys(state, &keys, change, &actor, secret_names)?.telling_changed_keys())
+        };
+        self.ledger.commit(rule).await
+    }
+
+    /// Gives a key's secret out, once the log says to whom and where.
+    ///
+    /// # Errors
+    /// [`CommitError`]; then it is not given.
+    pub async fn reveal_key(
+        &self,
+        key: KeyId,
+        actor: Actor,
+        address: String,
+    ) -> Result<Revealed, CommitError> {
+        let vault = Arc::clone(&self.vault);
+        let rule = move |state: &State| {
+            let known = state.keys.get(key).ok_or(Refused::NoSuchKey(key))?;
+            let secret = vault.upstream_key(&known.fingerprint).ok_or(Refused::NoSuchKey(key))?.header();
+            let answer = Revealed { label: known.label.clone(), secret, seq: state.seq.saturating_add(1) };
+            let event = KeyRevealed { key, actor, address };
+            Ok(Decision { events: vec![event.into()], secrets: Vec::new(), answer })
+        };
+        self.ledger.commit(rule).await
+    }
+}
+
+/// A key's secret, on its way to an operator.
+#[derive(Debug)]
+pub struct Revealed {
+    /// What people call the key.
+    pub label: String,
+    /// The secret; it does not print.
+    pub secret: HeaderValue,
+    /// The event that tells of it.
+    pub seq: Seq,
 }
 
 /// A way to Google as the rules want it: what may be seen of it, and all of it, sealed.

@@ -125,7 +125,8 @@ pub async fn restore(
     let opens = opens(config.master_key.as_ref(), keys_folder, &journal.secrets()?);
     let manifest = reader.manifest().clone();
     // As a server would read it: what it does not take is no backup.
-    let ledger = Ledger::open(journal, clock.clone(), config.max_failures_per_key, Vec::new())?;
+    let most = config.max_failures_per_key;
+    let ledger = Ledger::open(journal, clock.clone(), move || most, Vec::new())?;
     let last = ledger.state().at;
     clock.go_on_from(last);
     ledger.note(BackupRestored { through: manifest.through, actor: Actor::Cli }).await?;

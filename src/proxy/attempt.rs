@@ -106,7 +106,7 @@ pub(super) async fn run(
             tracing::debug!(error = %error, cause = std::error::Error::source(&error).map(tracing::field::display));
             let mut classified = Classified::from(error.verdict());
             classified.reason = Some(error.to_string());
-            return failed(attempt, classified, None).await;
+            return failed(attempt, classified.on(key.route()), None).await;
         }
         Ok(Ok(response)) => response,
     };
@@ -200,7 +200,12 @@ pub(super) async fn error_answer(
         classified = Classified { reason: classified.reason, ..Verdict::AffinityMiss.into() };
     }
     let headers = headers::downstream(&headers, key.forms());
-    failed(attempt, classified, Some(ErrorAnswer { status, headers, body: Bytes::from(bytes) })).await
+    failed(
+        attempt,
+        classified.on(key.route()),
+        Some(ErrorAnswer { status, headers, body: Bytes::from(bytes) }),
+    )
+    .await
 }
 
 /// A 200 of which not enough is known.

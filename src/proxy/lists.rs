@@ -50,7 +50,9 @@ impl Proxy {
     pub(super) fn plan(&self, asked: &mut Asked) -> Result<Plan, Refusal> {
         let Some(collection) = asked.place.lists(&asked.verb) else { return Ok(Plan::Plain(None)) };
         let state = self.ledger.state();
-        if state.keys.projects().nth(1).is_none() {
+        // A list that began over several projects goes on where only one of them is left.
+        let begun = || token_in(&asked.target.query).is_some_and(|text| Token::read(&text).is_some());
+        if state.keys.projects().nth(1).is_none() && !begun() {
             return Ok(Plan::Plain(None));
         }
         let holders = state.resources.projects_with(collection);

@@ -42,6 +42,15 @@ const MOST_WAITING: usize = 1_024;
 struct Place {
     model: String,
     from: Whose,
+    size: u8,
+}
+
+/// A line's requests are alike in size, so that one for which a minute has no tokens left does not hold up others that
+/// it has room for. Up to 4,096 tokens all are small; each further size is eight times the one before.
+pub(crate) fn size_of(tokens: u32) -> u8 {
+    const SMALL: u32 = 12;
+    let doublings = tokens.saturating_sub(1).checked_ilog2().unwrap_or_default().saturating_sub(SMALL - 1);
+    u8::try_from(doublings.div_ceil(3)).unwrap_or(u8::MAX)
 }
 
 /// [`From`], kept.
@@ -106,7 +115,8 @@ pub(super) struct Queue {
     lines: Mutex<Lines<Place, Arc<Notify>>>,
     /// How many lines there are, so that nobody takes the lock while there are none.
     busy: AtomicUsize,
-    timeout: Duration,
+    /// QUEUE_TIMEOUT, which may change.
+    timeout: Box<dyn Fn() -> Duration + Send + Sync>,
     began: Instant,
     clock: Clock,
     /// Told whenever a try came to something.
@@ -230,12 +240,13 @@ impl<'a> Waiter<'a> {
 impl Queue {
     /// An empty one for requests that may wait so long; `head` is the last event folded.
     pub(super) fn new(
-        timeout: Duration,
+        timeout: impl Fn() -> Duration + Send + Sync + 'static,
         clock: Clock,
         progress: Arc<Notify>,
         head: watch::Receiver<Seq>,
     ) -> Self {
         let (lines, busy) = (Mutex::new(Lines::new(MOST_WAITING)), AtomicUsize::new(0));
+        let timeout = Box::new(timeout);
         Self { lines, busy, timeout, began: Instant::now(), clock, progress, head }
     }
 
@@ -262,13 +273,13 @@ impl Queue {
     /// [`NoTurn`].
     pub(super) async fn choose<'a, T>(
         &'a self,
-        (model, from): (&str, From<'_>),
+        (model, from, tokens): (&str, From<'_>, u32),
         journey: &mut Journey,
         deadline: Instant,
         mut ask: impl FnMut(&[KeyId], bool) -> Result<T, Nobody>,
     ) -> Result<(T, Option<Release<'a>>), NoTurn> {
         let began = Instant::now();
-        let ends = deadline.min(began + self.timeout.saturating_sub(journey.waited));
+        let ends = deadline.min(began + (self.timeout)().saturating_sub(journey.waited));
         if self.busy.load(Ordering::Relaxed) == 0 {
             match ask(&journey.tried, false) {
                 Ok(key) => return Ok((key, None)),
@@ -279,7 +290,7 @@ impl Queue {
             }
         }
         let ticket = *journey.ticket.get_or_insert_with(|| self.locked(Lines::ticket));
-        let place = Place { model: model.to_owned(), from: from.into() };
+        let place = Place { model: model.to_owned(), from: from.into(), size: size_of(tokens) };
         let waiter = Waiter { queue: self, place, ticket, waker: Arc::default() };
         let result = self.stand(&waiter, journey, (began, ends, deadline), &mut ask).await;
         journey.waited += began.elapsed();

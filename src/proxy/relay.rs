@@ -66,7 +66,7 @@ impl Proxy {
             key: key.clone(),
             framing,
             shape: asked.target.shape,
-            idle_timeout: self.limits.idle_timeout,
+            idle_timeout: self.settings.now().stream_idle_timeout,
             boundary: Boundary::default(),
             cut: self.lifecycle.cut.clone(),
             learning,

@@ -50,7 +50,7 @@ impl Proxy {
     ) -> Result<(Answer, UpstreamKey), Unserved> {
         let mut journey = Journey::default();
         let tokens = body.tokens();
-        let mut budget = Budget::new(self.limits.max_attempts);
+        let mut budget = Budget::new(self.settings.now().max_attempts);
         let mut last: Option<Failure> = None;
         loop {
             let chosen = self.choose(asked, &mut journey, tokens).await;
@@ -119,7 +119,8 @@ impl Proxy {
         Err(match (last, none) {
             // Google's own word where it is about the request, the place, or Google.
             (Some(Failure { classified, answer: Some(answer), .. }), _)
-                if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
+                if matches!(classified.blame, Blame::Client | Blame::Egress | Blame::Upstream)
+                    || classified.verdict == Verdict::Location =>
             {
                 return Ok(answer);
             }
@@ -129,7 +130,8 @@ impl Proxy {
                 Refusal::TooSlow { seconds: asked.timeout.as_secs() }
             }
             (Some(Failure { classified, .. }), _)
-                if matches!(classified.blame, Blame::Upstream | Blame::Egress | Blame::Pool) =>
+                if matches!(classified.blame, Blame::Upstream | Blame::Egress | Blame::Pool)
+                    || classified.verdict == Verdict::ConnectFailed =>
             {
                 Refusal::Unanswered {
                     last: classified.reason.unwrap_or_else(|| format!("{:?}", classified.verdict)),

@@ -76,7 +76,7 @@ impl Proxy {
                 chosen => chosen,
             }
         };
-        self.queue.choose((&asked.model, from), journey, asked.deadline, ask).await
+        self.queue.choose((&asked.model, from, tokens), journey, asked.deadline, ask).await
     }
 
     /// Says when to come back, truly.

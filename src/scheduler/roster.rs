@@ -63,6 +63,14 @@ impl Roster {
         }
     }
 
+    /// Chooses by another strategy from now on; where conversations went is forgotten.
+    pub fn set_strategy(&mut self, strategy: Strategy) {
+        if self.strategy != strategy {
+            self.memory = if strategy == Strategy::Sticky { Memory::new() } else { Memory::default() };
+            self.strategy = strategy;
+        }
+    }
+
     /// Keys that could serve a request without a model at `now`, and all keys.
     pub fn ready(&mut self, now: Millis) -> (usize, usize) {
         self.now = self.now.max(now);

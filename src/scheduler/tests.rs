@@ -22,7 +22,7 @@ async fn a_failure_that_is_folded_is_known_to_the_next_choice() {
     const KEYS: u32 = 50;
     let scheduler = Arc::new(Scheduler::new(Strategy::LeastLoaded));
     let views: Vec<Arc<dyn View>> = vec![Arc::clone(&scheduler) as _];
-    let ledger = Ledger::open(Arc::new(MemoryJournal::new()), Clock::driven(|| 1_000), 3, views).unwrap();
+    let ledger = Ledger::open(Arc::new(MemoryJournal::new()), Clock::driven(|| 1_000), || 3, views).unwrap();
     let added = |key| {
         let (label, tail, project) = (String::new(), String::new(), None);
         let fingerprint = Fingerprint([key as u8; 16]);

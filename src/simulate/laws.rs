@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use projections::{
     Event, KeyId, Millis, Recorded, State,
-    event::{Attempted, PassedOver, Window},
+    event::{Attempted, Window},
     keys::{Closed, Keys},
 };
 
-use crate::ledger::tape::Tape;
+use crate::{
+    ledger::tape::Tape,
+    scheduler::explain::{self, Question, Seat},
+};
 
 /// A law that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,16 +99,17 @@ pub(super) fn invariant_the_log_tells_it_again(tape: &Tape) -> Result<(), Broken
     for recorded in &read {
         state.apply(recorded);
         for attempted in choices.remove(&state.seq).unwrap_or_default() {
-            let (told, found) = (attempted.why, reasons(&state.keys, attempted));
-            // Who is predicted to be out is ready as far as the log goes, which knows nothing of what is under way.
-            // A probe has only the key that it goes with.
-            let others = told.passed_over.tried.saturating_add(told.passed_over.budget);
-            let ready = told.eligible.saturating_add(others);
-            let found = if attempted.probe && told.eligible == 1 { (found.0, ready) } else { found };
-            if (PassedOver { tried: 0, budget: 0, ..told.passed_over }, ready) != found {
+            let question = Question {
+                model: &attempted.model,
+                method: &attempted.method,
+                chosen: Some(attempted.key),
+                ..Question::default()
+            };
+            let found = explain::standings(&state.keys, &question, attempted.started);
+            if !explain::agrees(&found, attempted, Seat::Anywhere) {
                 let what = format!(
-                    "try {} of {} says {told:?}, and the log {found:?}",
-                    attempted.attempt, attempted.request
+                    "try {} of {} says {:?}, and the log {:?} and {} ready",
+                    attempted.attempt, attempted.request, attempted.why, found.passed_over, found.ready
                 );
                 return broken(LAW, what);
             }
@@ -115,24 +119,6 @@ pub(super) fn invariant_the_log_tells_it_again(tape: &Tape) -> Result<(), Broken
         return broken(LAW, "the replayed state is another one");
     }
     Ok(())
-}
-
-/// Who was passed over for a call and why, and how many were ready, as the state has it.
-fn reasons(keys: &Keys, attempted: &Attempted) -> (PassedOver, u32) {
-    let mut passed_over = PassedOver::default();
-    let mut ready = 0;
-    for key in keys.iter() {
-        let counter = match keys.closed(key, &attempted.model, &attempted.method, attempted.started) {
-            // The circuit is nobody's of the pool.
-            None | Some(Closed::Upstream(_)) => &mut ready,
-            Some(Closed::Disabled) => &mut passed_over.disabled,
-            Some(Closed::Key(_)) => &mut passed_over.key_gate,
-            Some(Closed::Project(_)) => &mut passed_over.project_gate,
-            Some(Closed::Model(..) | Closed::Method(_)) => &mut passed_over.model_gate,
-        };
-        *counter += 1;
-    }
-    (passed_over, ready)
 }
 
 #[cfg(test)]

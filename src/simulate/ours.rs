@@ -32,7 +32,7 @@ use crate::{
         tape::Tape,
     },
     proxy::{
-        queue::lines::Word,
+        queue::{lines::Word, size_of},
         retry::{self, Again},
     },
     scheduler::{self, Ask, From, Lease, Nobody, Roster},
@@ -157,7 +157,7 @@ impl Ours {
         // Some bodies have more bytes for a token, some have less.
         let bytes = (asked.tokens as f64 * 4.0 * (0.7 + 0.7 * Random::new(id).unit())) as u64;
         self.input = (asked.tokens, bytes);
-        let journey = self.journeys.of(asked.request, asked.model);
+        let journey = self.journeys.of(asked.request, (asked.model, 0));
         let ask = Ask {
             model,
             method: METHOD,
@@ -231,8 +231,9 @@ impl Policy for Ours {
 
     fn choose(&mut self, asked: &Asked<'_>, _google: &World) -> Choice {
         let Asked { request, model, now, ends, .. } = *asked;
+        let place = (model, size_of(u32::try_from(asked.tokens).unwrap_or(u32::MAX)));
         self.asked.insert(model, now);
-        let mut crowd = match self.journeys.turn(request, model, now, ends) {
+        let mut crowd = match self.journeys.turn(request, place, now, ends) {
             May::Ask { crowd } => crowd,
             May::Not(choice) => {
                 self.why_not = "its turn would come too late";
@@ -244,12 +245,12 @@ impl Policy for Ours {
                 Ok(choice) => {
                     let number = self.keys.iter().position(|known| *known == choice.key);
                     self.chosen = Some(choice);
-                    self.journeys.let_go(request, model, now);
+                    self.journeys.let_go(request, place, now);
                     return number.map_or(Choice::Refuse, Choice::Send);
                 }
                 Err(nobody) => {
                     self.why_not = why_not(&nobody);
-                    match self.journeys.nobody(request, model, &nobody, (now, ends)) {
+                    match self.journeys.nobody(request, place, &nobody, (now, ends)) {
                         Some(choice) => return choice,
                         None if crowd => return Choice::Refuse,
                         None => crowd = true,
@@ -296,7 +297,7 @@ impl Policy for Ours {
         if call.attempt == 1 {
             self.journeys.allowance.first_try();
         }
-        let journey = self.journeys.of(call.request, call.model);
+        let journey = self.journeys.of(call.request, (call.model, 0));
         journey.tried.push(key);
         journey.all += 1;
         let tries = (journey.all, journey.costly);
@@ -344,7 +345,7 @@ impl Policy for Ours {
         let word = if at_the_door { Word::Refused } else { Word::Gone };
         self.journeys.word(call.request, word, now);
         let (keys, time) = (self.keys.len(), self.journeys.since(now));
-        let journey = self.journeys.of(call.request, call.model);
+        let journey = self.journeys.of(call.request, (call.model, 0));
         journey.costly += usize::from(!at_the_door);
         if at_the_door {
             journey.refused.extend(journey.tried.last());

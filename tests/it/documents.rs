@@ -51,10 +51,11 @@ fn comment(text: &str) -> String {
 
 fn env_example() -> String {
     let settings = SETTINGS.iter().map(|setting| {
-        let Setting { name, default, secret, help } = setting;
+        let Setting { name, default, secret, live, help } = setting;
         let file = format!("# Secret: {name}_FILE may name a file that holds it.\n");
         let file = if *secret { file.as_str() } else { "" };
-        format!("\n{}{file}#{name}={default}\n", comment(help))
+        let live = if *live { "# It may change while the pool runs.\n" } else { "" };
+        format!("\n{}{live}{file}#{name}={default}\n", comment(help))
     });
     std::iter::once(ENV_HEADER.to_owned()).chain(settings).collect()
 }

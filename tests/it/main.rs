@@ -13,6 +13,8 @@ mod bad_input;
 mod crash;
 mod documents;
 mod edges;
+mod explaining;
+mod feed;
 mod keys_command;
 mod keys_said;
 mod live;

@@ -207,7 +207,7 @@ async fn an_old_log_replays_to_the_same_state() {
         let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && told.contains("opens its secrets"), "{told}");
         let journal = FjallJournal::open(&setup.data().join("log")).unwrap();
-        let ledger = Ledger::open(Arc::new(journal), Clock::driven(|| AT), 3, Vec::new()).unwrap();
+        let ledger = Ledger::open(Arc::new(journal), Clock::driven(|| AT), || 3, Vec::new()).unwrap();
         let events = ledger.events(0, 100_000).unwrap();
         let (last, old) = events.split_last().unwrap();
         assert!(matches!(&last.event, Event::BackupRestored(event) if event.through == old.len() as u64));

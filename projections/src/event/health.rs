@@ -81,6 +81,8 @@ pub enum Opened {
     Checked,
     /// The one request that was let through, half-open, succeeded.
     Probed,
+    /// An operator changed what was wrong.
+    Changed,
 }
 
 /// See [`Event::GateOpened`](super::Event::GateOpened).

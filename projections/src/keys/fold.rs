@@ -21,7 +21,7 @@ impl Keys {
     /// Folds one event in.
     pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
-            Event::KeyAdded(event) => self.add(event, recorded.at),
+            Event::KeyAdded(event) => self.add(event, recorded),
             Event::KeyUpdated(event) => self.update(event),
             Event::KeyDisabled(event) => self.with(event.key, |key| key.enabled = false),
             Event::KeyEnabled(event) => self.with(event.key, |key| key.enabled = true),
@@ -42,6 +42,9 @@ impl Keys {
             }
             _ => {}
         }
+        if let Some(key) = changed_key(&recorded.event) {
+            self.with(key, |key| key.revision = recorded.seq);
+        }
     }
 
     fn with(&mut self, key: KeyId, change: impl FnOnce(&mut Key)) {
@@ -50,7 +53,7 @@ impl Keys {
         }
     }
 
-    fn add(&mut self, event: &KeyAdded, at: Millis) {
+    fn add(&mut self, event: &KeyAdded, recorded: &Recorded) {
         self.remove(event.key);
         // One secret is one key: the later number has it.
         if let Some(other) = self.by_fingerprint(&event.fingerprint) {
@@ -77,8 +80,9 @@ impl Keys {
             proxy: None,
             enabled: true,
             proven: false,
-            added: at,
+            added: recorded.at,
             actor: event.actor.clone(),
+            revision: recorded.seq,
             failures: 0,
             checked: None,
             gate: None,
@@ -256,6 +260,20 @@ impl Keys {
                 self.upstreams.remove(finding.model);
             }
         }
+    }
+}
+
+/// The key that an operator changes with an event, where it is one of those.
+#[must_use]
+pub fn changed_key(event: &Event) -> Option<KeyId> {
+    match event {
+        Event::KeyAdded(event) => Some(event.key),
+        Event::KeyUpdated(event) => Some(event.key),
+        Event::KeyDisabled(event) => Some(event.key),
+        Event::KeyEnabled(event) => Some(event.key),
+        Event::KeyReset(event) => Some(event.key),
+        Event::KeyRemoved(event) => Some(event.key),
+        _ => None,
     }
 }
 

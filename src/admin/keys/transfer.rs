@@ -7,7 +7,7 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::Json};
 use projections::{KeyId, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{MOST, wishes::NewKey};
+use super::{bulk::MOST, wishes::NewKey};
 use crate::{
     admin::{Tag, Token, problem::Problem, serving},
     ledger::rules::{Added, AddedClient},

@@ -82,6 +82,7 @@ with_wishes! {
 #[oai(deny_unknown_fields)]
 pub(super) struct KeysPatch {
     /// Their numbers.
+    #[oai(validator(max_items = 20000))]
     pub(super) ids: Vec<u32>,
     /// What is said of each of them.
     pub(super) set: KeyPatch,

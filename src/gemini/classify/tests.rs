@@ -275,6 +275,20 @@ fn a_location_is_the_egress_and_no_key_is_tried_after_it() {
 }
 
 #[test]
+fn a_way_of_the_keys_own_is_the_keys_trouble() {
+    let own = Route::parse("http://proxy.example:3128").unwrap();
+    for verdict in [Verdict::Location, Verdict::ConnectFailed] {
+        let plain = Classified::from(verdict);
+        assert_eq!(plain.clone().on(&Route::Pool), plain);
+        for way in [&own, &Route::Direct] {
+            assert_row(&plain.clone().on(way), verdict, Blame::Key, Hold::Rest, true);
+        }
+    }
+    let busy = Classified::from(Verdict::Overloaded);
+    assert_eq!(busy.clone().on(&own), busy, "Google is the same on every way");
+}
+
+#[test]
 fn other_pages_are_judged_by_their_status() {
     let page = b"\n<!DOCTYPE html><html><title>Error 404 (Not Found)!!1</title>";
     assert_eq!(classify(404, Some("text/html"), page).verdict, Verdict::ClientFault);

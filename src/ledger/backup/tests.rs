@@ -15,7 +15,7 @@ fn sealed(name: &str) -> SecretChange {
 /// A log of some events, and what a backup of it is.
 async fn packed(events: u32) -> Vec<u8> {
     let journal = Arc::new(MemoryJournal::new());
-    let ledger = Ledger::open(journal, Clock::driven(|| 1_795_000_000_000), 3, Vec::new()).unwrap();
+    let ledger = Ledger::open(journal, Clock::driven(|| 1_795_000_000_000), || 3, Vec::new()).unwrap();
     for abandoned in 0..events {
         let secrets = if abandoned < 2 { vec![sealed(&format!("key/{abandoned}"))] } else { Vec::new() };
         let events = vec![ServerStopped { abandoned }.into()];
@@ -142,7 +142,7 @@ async fn an_event_that_is_left_out_is_missed() {
 #[tokio::test]
 async fn a_log_that_is_damaged_is_not_backed_up() {
     let journal: Arc<MemoryJournal> = Arc::default();
-    let ledger = Ledger::open(Arc::clone(&journal) as _, Clock::driven(|| 5), 3, Vec::new()).unwrap();
+    let ledger = Ledger::open(Arc::clone(&journal) as _, Clock::driven(|| 5), || 3, Vec::new()).unwrap();
     ledger.note(ServerStopped { abandoned: 1 }).await.unwrap();
     let backup = ledger.backup(Actor::Cli).await.unwrap();
     journal.cut(0).unwrap();

@@ -292,8 +292,9 @@ impl<'a> Finding<'a> {
         let hold = self.penalty.hold;
         // What began before the gate closed says nothing new, and is no further failure in a row;
         // unless it has another cause, which may be the worse one.
-        let old_news =
-            |gate: &Gate| gate.cause == self.verdict || matches!(hold, Hold::Backoff | Hold::Streak);
+        let old_news = |gate: &Gate| {
+            gate.cause == self.verdict || matches!(hold, Hold::Backoff | Hold::Streak | Hold::Rest)
+        };
         if standing.is_some_and(|gate| gate.is_closed(now) && self.started <= gate.since && old_news(gate)) {
             return None;
         }
@@ -317,6 +318,7 @@ impl<'a> Finding<'a> {
                 Times::half_open(probe, probe.saturating_add(UNPROBED_QUOTA))
             }
             Hold::Streak => self.rest(keys, standing, max_failures, now)?,
+            Hold::Rest => Times::until(now.saturating_add(doubling(REST, streak)).saturating_add(spread)),
         };
         let closed_longer = standing.is_some_and(|gate| {
             let stays = gate.until.is_none_or(|until| times.until.is_some_and(|new| new <= until));

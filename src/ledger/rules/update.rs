@@ -5,7 +5,7 @@
 
 use projections::{
     KeyId, State,
-    event::{Actor, Change, KeyDisabled, KeyEnabled, KeyUpdated},
+    event::{Actor, Change, GateOpened, KeyDisabled, KeyEnabled, KeyUpdated, Opened, Scope, Verdict},
     keys::Key,
 };
 
@@ -79,10 +79,42 @@ pub fn update_keys(
             None => {}
         }
         let (event, secret) = updated(id, Some(key), wishes, actor);
+        let another_way = event.as_ref().is_some_and(|event| event.proxy.is_some());
         decision.events.extend(event.map(Into::into));
+        if another_way && rests_for_its_way(key) {
+            decision.events.push(GateOpened { scope: Scope::Key(id), why: Opened::Changed }.into());
+        }
         decision.secrets.extend(secret);
     }
     Ok(decision)
+}
+
+/// Takes tags away from keys and adds some: of all of them, or of none.
+///
+/// # Errors
+/// [`Refused::NoSuchKey`], [`Refused::BadValue`].
+pub fn tag_keys(
+    state: &State,
+    keys: &[KeyId],
+    add: &[String],
+    remove: &[String],
+    actor: &Actor,
+) -> Result<Decision<()>, Refused> {
+    let remove: Vec<&str> = remove.iter().map(|tag| tag.trim()).collect();
+    let tagged = keys.iter().map(|&id| {
+        let key = state.keys.get(id).ok_or(Refused::NoSuchKey(id))?;
+        let kept = key.tags.iter().filter(|tag| !remove.contains(&tag.as_str()));
+        let tags = kept.chain(add).cloned().collect();
+        Ok((id, Wishes { tags: Some(once_each(tags)), ..Wishes::default() }))
+    });
+    update_keys(state, tagged.collect::<Result<_, Refused>>()?, actor)
+}
+
+/// What is said twice counts once, before it is counted.
+fn once_each(mut tags: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    tags.retain(|tag| seen.insert(tag.trim().to_owned()));
+    tags
 }
 
 /// Adds keys and says of the new ones what is wished; those already there are left as they are.
@@ -116,6 +148,12 @@ pub fn add_keys_as(
         decision.secrets.extend(secret);
     }
     Ok(decision)
+}
+
+/// Whether what holds the key back is the way that its calls go.
+fn rests_for_its_way(key: &Key) -> bool {
+    let cause = key.gate.as_ref().map(|gate| gate.cause);
+    matches!(cause, Some(Verdict::ConnectFailed | Verdict::Location))
 }
 
 /// What is new in some wishes, beside what is known of the key; none: nothing is.

@@ -53,7 +53,7 @@ pub(super) fn open_with(
     views: Vec<Arc<dyn View>>,
 ) -> Result<Ledger, OpenError> {
     let journal: Arc<dyn Journal> = journal.clone();
-    Ledger::open(journal, time.clock(), MAX_FAILURES, views)
+    Ledger::open(journal, time.clock(), || MAX_FAILURES, views)
 }
 
 /// The whole log, checked link by link.

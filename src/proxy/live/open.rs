@@ -52,7 +52,7 @@ impl Proxy {
         record: &mut RequestRecord,
     ) -> Result<Open, Farewell> {
         let mut journey = Journey::default();
-        let mut budget = Budget::new(self.limits.max_attempts);
+        let mut budget = Budget::new(self.settings.now().max_attempts);
         let mut last: Option<Missed> = None;
         loop {
             let chosen = self.choose(asked, &mut journey, 0).await;
@@ -115,7 +115,7 @@ impl Proxy {
             Err(_) => return Err(missed(attempt, out_of_time(asked, began), None).await),
             Ok(Err(error)) => {
                 let classified = Classified { reason: Some(error.to_string()), ..error.verdict().into() };
-                return Err(missed(attempt, classified, None).await);
+                return Err(missed(attempt, classified.on(key.route()), None).await);
             }
             Ok(Ok(Dialled::Refused(response))) => {
                 let (head, body) = response.into_parts();

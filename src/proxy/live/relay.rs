@@ -71,7 +71,7 @@ impl Proxy {
     pub(super) async fn converse(&self, client: Client, open: Open, mut request: RequestRecord) {
         let Open { socket: google, key, mut attempt, first } = open;
         let Client { socket: client, waiting, .. } = client;
-        let (idle, id) = (self.limits.idle_timeout, attempt.attempted.key);
+        let (idle, id) = (self.settings.now().stream_idle_timeout, attempt.attempted.key);
         request.first_byte();
         let (to_google, mut from_google) = google.split();
         let (to_client, mut from_client) = client.split();

@@ -1,6 +1,6 @@
 use std::{
     pin::Pin,
-    sync::atomic::AtomicI64,
+    sync::atomic::{AtomicI64, AtomicU32},
     task::{Context, Poll, Waker},
 };
 
@@ -20,6 +20,8 @@ struct Stage {
     opens: AtomicI64,
     on_trial: std::sync::atomic::AtomicBool,
     asked: AtomicUsize,
+    /// Tokens that the minute bears.
+    room: AtomicU32,
 }
 
 impl Stage {
@@ -28,9 +30,10 @@ impl Stage {
             (Arc::new(AtomicI64::new(1_000)), Arc::<Notify>::default(), watch::Sender::new(0));
         let tells = Arc::clone(&now);
         let clock = Clock::driven(move || tells.load(Ordering::SeqCst));
-        let queue = Queue::new(timeout, clock, Arc::clone(&progress), head.subscribe());
+        let queue = Queue::new(move || timeout, clock, Arc::clone(&progress), head.subscribe());
         let (opens, asked) = (AtomicI64::new(opens), AtomicUsize::new(0));
-        Self { queue, now, progress, head, opens, on_trial: false.into(), asked }
+        let room = AtomicU32::new(u32::MAX);
+        Self { queue, now, progress, head, opens, on_trial: false.into(), asked, room }
     }
 
     /// Time goes on, and the log says something.
@@ -57,9 +60,16 @@ impl Stage {
     }
 
     fn request<'a>(&'a self, journey: &'a mut Journey) -> Asking<'a> {
+        self.request_of(0, journey)
+    }
+
+    fn request_of<'a>(&'a self, tokens: u32, journey: &'a mut Journey) -> Asking<'a> {
         let deadline = Instant::now() + Duration::from_secs(600);
-        let ask = |tried: &[KeyId], crowd| self.ask(tried, crowd);
-        Box::pin(self.queue.choose((MODEL, From::All), journey, deadline, ask))
+        let ask = move |tried: &[KeyId], crowd| match tokens > self.room.load(Ordering::SeqCst) {
+            true => self.ask(&[KeyId(1)], crowd),
+            false => self.ask(tried, crowd),
+        };
+        Box::pin(self.queue.choose((MODEL, From::All, tokens), journey, deadline, ask))
     }
 }
 
@@ -100,6 +110,27 @@ async fn what_comes_too_late_is_not_waited_for() {
         assert!(matches!(result, Some(Err(NoTurn::Nobody(_)))), "{opens}");
     }
     assert_eq!(journey.waited, Duration::ZERO);
+}
+
+#[test]
+fn requests_of_one_line_are_alike_in_size() {
+    let sizes = [0, 1, 4_096, 4_097, 32_768, 32_769, 262_144, 262_145, u32::MAX].map(size_of);
+    assert_eq!(sizes, [0, 0, 0, 1, 1, 2, 2, 3, 7]);
+}
+
+#[tokio::test]
+async fn a_large_one_that_finds_no_room_holds_up_no_small_one() {
+    let stage = Stage::new(QUEUE_TIMEOUT, 3_000);
+    stage.now.store(3_000, Ordering::SeqCst);
+    stage.room.store(10_000, Ordering::SeqCst);
+    stage.opens.store(5_000, Ordering::SeqCst);
+    let [mut large, mut small, mut other] = [(); 3].map(|()| Journey::default());
+    let mut large = stage.request_of(50_000, &mut large);
+    assert!(look(&mut large).await.is_none(), "it waits for the minute to turn");
+    stage.opens.store(3_000, Ordering::SeqCst);
+    assert!(matches!(look(&mut stage.request(&mut small)).await, Some(Ok(_))));
+    let alike = look(&mut stage.request_of(60_000, &mut other)).await;
+    assert!(!matches!(alike, Some(Ok(_))), "it finds no room either, and is behind the first");
 }
 
 #[tokio::test]
@@ -228,10 +259,11 @@ async fn the_head_wakes_when_the_gate_opens_and_all_give_up_when_time_is_up() {
         if left.is_zero() { Ok(KeyId(1)) } else { Err(closed) }
     };
     let deadline = began + Duration::from_secs(600);
-    let (_, release) = stage.queue.choose((MODEL, From::All), &mut first, deadline, &mut ask).await.unwrap();
+    let (_, release) =
+        stage.queue.choose((MODEL, From::All, 0), &mut first, deadline, &mut ask).await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(50));
     // The one that went says nothing for longer than the next has time.
-    let late = stage.queue.choose((MODEL, From::All), &mut second, deadline, &mut ask).await;
+    let late = stage.queue.choose((MODEL, From::All, 0), &mut second, deadline, &mut ask).await;
     assert!(matches!(late, Err(NoTurn::Late(_))));
     assert!(second.waited >= Duration::from_millis(200));
     drop(release);

@@ -2,7 +2,7 @@
 
 use projections::{
     Fingerprint, RequestId,
-    event::{Actor, GateClosed, KeyAdded, Scope, Tokens, Verdict, Why},
+    event::{Actor, GateClosed, KeyAdded, PassedOver, Scope, Tokens, Verdict, Why},
 };
 
 use super::*;

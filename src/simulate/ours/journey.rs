@@ -31,7 +31,7 @@ pub(super) struct Journey {
     /// as new.
     pub(super) refused: Vec<KeyId>,
     ticket: Ticket,
-    place: usize,
+    place: Place,
     /// Until when it leaves keys on trial to others.
     patience: Option<Millis>,
     /// What it waited for was more than a key on trial.
@@ -46,10 +46,13 @@ pub(super) enum May {
     Not(Choice),
 }
 
+/// What a line waits for: a model, and how large a request is.
+pub(super) type Place = (usize, u8);
+
 /// Every request under way, and the lines they wait in.
 pub(super) struct Journeys {
     all: HashMap<usize, Journey>,
-    lines: Lines<usize, usize>,
+    lines: Lines<Place, usize>,
     pub(super) allowance: Allowance,
     max_attempts: u8,
     began: Millis,
@@ -73,8 +76,8 @@ impl Journeys {
         Duration::from_millis(u64::try_from(now - self.began).unwrap_or_default())
     }
 
-    /// A request's way so far; for a model.
-    pub(super) fn of(&mut self, request: usize, model: usize) -> &mut Journey {
+    /// A request's way so far.
+    pub(super) fn of(&mut self, request: usize, place: Place) -> &mut Journey {
         let Self { all, lines, max_attempts, .. } = self;
         all.entry(request).or_insert_with(|| Journey {
             budget: Budget::new(*max_attempts),
@@ -83,7 +86,7 @@ impl Journeys {
             tried: Vec::new(),
             refused: Vec::new(),
             ticket: lines.ticket(),
-            place: model,
+            place,
             patience: None,
             waited: false,
             released: false,
@@ -91,20 +94,20 @@ impl Journeys {
     }
 
     /// Whether it is a request's turn.
-    pub(super) fn turn(&mut self, request: usize, model: usize, now: Millis, ends: Millis) -> May {
-        let journey = self.of(request, model);
+    pub(super) fn turn(&mut self, request: usize, place: Place, now: Millis, ends: Millis) -> May {
+        let journey = self.of(request, place);
         if std::mem::take(&mut journey.waited) {
             let refused = std::mem::take(&mut journey.refused);
             journey.tried.retain(|key| !refused.contains(key));
         }
-        let (place, ticket) = (journey.place, journey.ticket);
+        let ticket = journey.ticket;
         let time = self.since(now);
         let turn = self.lines.turn(&place, ticket, time);
         let until = match turn {
             Turn::Ask => return May::Ask { crowd: false },
             Turn::Behind if !self.lines.is_paced(&place) => {
-                let patience = self.patience(request, model, now);
-                if now >= patience || !self.join(request, model) {
+                let patience = self.patience(request, place, now);
+                if now >= patience || !self.join(request, place) {
                     return May::Ask { crowd: true };
                 }
                 return May::Not(Choice::Stand { until: patience });
@@ -115,40 +118,40 @@ impl Journeys {
             }
         };
         let late = self.lines.opens(&place).unwrap_or(now) >= ends;
-        if late || !self.join(request, model) {
+        if late || !self.join(request, place) {
             return May::Not(Choice::Refuse);
         }
-        self.of(request, model).waited = true;
+        self.of(request, place).waited = true;
         May::Not(Choice::Stand { until })
     }
 
-    fn patience(&mut self, request: usize, model: usize, now: Millis) -> Millis {
-        *self.of(request, model).patience.get_or_insert(now + TRIAL)
+    fn patience(&mut self, request: usize, place: Place, now: Millis) -> Millis {
+        *self.of(request, place).patience.get_or_insert(now + TRIAL)
     }
 
     /// Takes its place, if there is room.
-    fn join(&mut self, request: usize, model: usize) -> bool {
-        let ticket = self.of(request, model).ticket;
-        self.lines.join(&model, ticket, &request).is_ok()
+    fn join(&mut self, request: usize, place: Place) -> bool {
+        let ticket = self.of(request, place).ticket;
+        self.lines.join(&place, ticket, &request).is_ok()
     }
 
     /// Nobody could be chosen; none: ask once more, and crowd.
     pub(super) fn nobody(
         &mut self,
         request: usize,
-        model: usize,
+        place: Place,
         nobody: &Nobody,
         (now, ends): (Millis, Millis),
     ) -> Option<Choice> {
         if nobody.on_trial {
-            let patience = self.patience(request, model, now);
-            let waits = now < patience && self.join(request, model);
+            let patience = self.patience(request, place, now);
+            let waits = now < patience && self.join(request, place);
             return waits.then_some(Choice::Wait { until: patience, progress: true });
         }
         match nobody.opens.filter(|opens| (now + 1..=ends).contains(opens)) {
-            Some(until) if self.join(request, model) => {
-                self.lines.closed(&model, nobody.opens);
-                self.of(request, model).waited = true;
+            Some(until) if self.join(request, place) => {
+                self.lines.closed(&place, nobody.opens);
+                self.of(request, place).waited = true;
                 Some(Choice::Wait { until, progress: true })
             }
             _ => Some(Choice::Refuse),
@@ -156,12 +159,12 @@ impl Journeys {
     }
 
     /// A request has its key.
-    pub(super) fn let_go(&mut self, request: usize, model: usize, now: Millis) {
-        let (ticket, time) = (self.of(request, model).ticket, self.since(now));
-        let released = self.lines.let_go(&model, ticket, time);
-        let journey = self.of(request, model);
+    pub(super) fn let_go(&mut self, request: usize, place: Place, now: Millis) {
+        let (ticket, time) = (self.of(request, place).ticket, self.since(now));
+        let released = self.lines.let_go(&place, ticket, time);
+        let journey = self.of(request, place);
         (journey.released, journey.patience) = (released, None);
-        self.awake(model, now);
+        self.awake(place, now);
     }
 
     /// What became of it.
@@ -184,7 +187,7 @@ impl Journeys {
         journey.all
     }
 
-    fn awake(&mut self, place: usize, now: Millis) {
+    fn awake(&mut self, place: Place, now: Millis) {
         let time = self.since(now);
         self.woken.extend(self.lines.awake(&place, time));
     }

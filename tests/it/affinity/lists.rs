@@ -75,6 +75,28 @@ async fn a_page_is_googles_but_for_its_token() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_when_only_one_project_is_left() {
+    let google = google().await;
+    let server = pool(&google).await;
+    one_of_each(&server, &google).await;
+    let next = |page: &serde_json::Value| page["nextPageToken"].as_str().unwrap().to_owned();
+    let app = app(&server, 0);
+    let (_, first) = get(&app, "/v1beta/files?pageSize=1").await;
+    let (_, whole) = get(&app, "/v1beta/files?pageSize=100").await;
+    let (of_alpha, of_beta) = (next(&first), next(&whole));
+    let (status, answer) = server
+        .operator()
+        .await
+        .call(http::Method::POST, "/keys/bulk_delete", Some(json!({"ids": [1, 2], "force": true})))
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let (status, page) = get(&app, &format!("/v1beta/files?pageSize=100&pageToken={of_beta}")).await;
+    assert!(status == 200 && page["files"].as_array().is_some_and(|files| !files.is_empty()), "{page}");
+    let (status, answer) = get(&app, &format!("/v1beta/files?pageSize=100&pageToken={of_alpha}")).await;
+    assert_eq!((status, &answer["error"]["details"][0]["reason"]), (400, &json!("PAGE_TOKEN_INVALID")));
+}
+
+#[tokio::test]
 async fn what_cannot_be_put_together_is_one_projects_and_says_so() {
     let google = google().await;
     let server = pool(&google).await;

@@ -199,9 +199,13 @@ pub(super) fn samples() -> Vec<Event> {
         let (cause, request) = (Verdict::QuotaMinute, Some(request));
         all.push(GateClosed { scope, cause, until, probe, request, key }.into());
     }
-    for (scope, why) in scopes.into_iter().zip(variants::<Opened>().into_iter().cycle()) {
+    // As the first three were when this was written; those that came later stand before a key.
+    let opened = variants::<Opened>();
+    let (first, later) = opened.split_at(3);
+    for (scope, why) in scopes.into_iter().zip(first.iter().copied().cycle()) {
         all.push(GateOpened { scope, why }.into());
     }
+    all.extend(later.iter().map(|&why| GateOpened { scope: Scope::Key(key), why }.into()));
     for (name, expires, request) in [
         ("files/abc-123", Some(AT + 172_800_000), Some(request)),
         ("models/veo-3/operations/xyz", None, None),

@@ -52,6 +52,19 @@ fn a_success_and_what_holds_nothing_close_nothing() {
 }
 
 #[test]
+fn a_rest_is_longer_each_time_in_a_row() {
+    let mut given = Given::keys(2);
+    let mut now = NOW;
+    for rest in [5_000, 10_000, 20_000] {
+        let hold = penalty(Blame::Key, Hold::Rest);
+        let gate = given.when(now, tried(1, now, Verdict::ConnectFailed), hold);
+        let until = gate.expect("it rests").until.expect("for a time");
+        assert!((rest..rest + 500).contains(&(until - now)), "{rest}: {}", until - now);
+        now = until;
+    }
+}
+
+#[test]
 fn a_told_delay_is_kept_with_less_than_half_a_second_more() {
     for (spread, more) in [(0, 0), (499, 499), (500, 0), (u16::MAX, 35)] {
         let hold = Penalty { spread, ..penalty(Blame::Model, Hold::For { ms: 7_000 }) };

@@ -4,7 +4,10 @@ use projections::keys::Closed;
 use projections::pattern::matches;
 
 use super::*;
-use crate::scheduler::explain;
+use crate::scheduler::{
+    explain,
+    explain::{Ground, Question, agrees, seat_of, standings},
+};
 
 /// Probes that began and ended: when the roster may send the next through the same gate.
 #[derive(Debug, Default)]
@@ -215,6 +218,21 @@ impl Truth {
         match roster.choose(ask, now, random) {
             Ok(Choice { key, why, probe, project, .. }) => {
                 assert_eq!((why.passed_over, why.seq), (self.passed_over, seq), "{ask:?}");
+                told_again(
+                    keys,
+                    ask,
+                    now,
+                    &Attempted {
+                        key,
+                        project: project.to_string(),
+                        model: ask.model.to_owned(),
+                        method: ask.method.to_owned(),
+                        started: now,
+                        why,
+                        probe,
+                        ..Attempted::default()
+                    },
+                );
                 if probe {
                     paces.began(keys, &project, ask.model, now);
                     paces.ended(keys, &project, ask.model, now);
@@ -276,4 +294,25 @@ fn openings(keys: &Keys, now: Millis) -> impl Iterator<Item = Millis> {
     });
     let times = of_keys.chain(of_projects).flat_map(|gate| gate.until.into_iter().chain(gate.probe));
     times.filter(move |at| now < *at)
+}
+
+/// What is told of a choice afterwards, from its record and the state, is how it was.
+fn told_again(keys: &Keys, ask: &Ask<'_>, now: Millis, attempted: &Attempted) {
+    let seat = seat_of(keys, attempted, ask.tried);
+    let question = Question {
+        model: ask.model,
+        method: ask.method,
+        tried: ask.tried,
+        seat,
+        chosen: Some(attempted.key),
+    };
+    let found = standings(keys, &question, now);
+    let why = attempted.why;
+    assert!(agrees(&found, attempted, seat), "{ask:?}: {why:?}, and {found:?}");
+    assert_eq!(found.passed_over, why.passed_over, "{ask:?}");
+    if !attempted.probe {
+        assert_eq!(found.eligible, why.eligible, "{ask:?} with {seat:?}");
+        let chosen = found.keys.iter().find(|standing| standing.chosen).expect("it is there");
+        assert_eq!(chosen.ground, Ground::Ready, "{ask:?}");
+    }
 }
