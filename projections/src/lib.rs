@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod budget;
+pub mod capacity;
 pub mod event;
 pub mod headroom;
 pub mod id;
@@ -15,7 +16,8 @@ pub mod pattern;
 pub mod requests;
 pub mod resources;
 pub mod siblings;
-pub mod usage;
+pub mod statistics;
+pub mod transitions;
 
 mod state;
 

@@ -10,7 +10,8 @@ use crate::{
     requests::Requests,
     resources::Resources,
     siblings::Siblings,
-    usage::Usage,
+    statistics::Statistics,
+    transitions::Transitions,
 };
 
 /// What the log says, up to and including `seq`.
@@ -24,8 +25,12 @@ pub struct State {
     pub keys: Keys,
     /// Clients.
     pub access: Access,
-    /// Counters.
-    pub usage: Usage,
+    /// How much, lately and at all.
+    #[serde(default)]
+    pub statistics: Statistics,
+    /// The latest changes of gates and keys.
+    #[serde(default)]
+    pub transitions: Transitions,
     /// The latest requests.
     pub requests: Requests,
     /// What belongs to which project at Google.
@@ -38,9 +43,10 @@ pub struct State {
 impl State {
     /// Folds one event in. Total: whatever the sequence, it neither fails nor panics.
     pub fn apply(&mut self, recorded: &Recorded) {
+        self.transitions.apply(recorded, &self.keys);
         self.keys.apply(recorded);
         self.access.apply(recorded);
-        self.usage.apply(recorded);
+        self.statistics.apply(recorded);
         self.requests.apply(recorded);
         self.resources.apply(recorded, &self.keys);
         self.siblings.apply(recorded, &self.keys);
