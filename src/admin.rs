@@ -10,6 +10,8 @@ mod keys;
 mod problem;
 mod projects;
 mod session;
+mod status;
+mod usage;
 
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ enum Tag {
     Projects,
     /// The log.
     Events,
+    /// The pool at a glance.
+    Status,
 }
 
 /// An administrator's access token.
@@ -49,14 +53,23 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis = (
+    session::SessionApi,
+    keys::KeysApi,
+    projects::ProjectsApi,
+    events::EventsApi,
+    status::StatusApi,
+    usage::UsageApi,
+);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
         keys::KeysApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
-        events::EventsApi(pool),
+        events::EventsApi(pool.clone()),
+        status::StatusApi(pool.clone()),
+        usage::UsageApi(pool),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description("Administration of a Gemini-Pool. Errors are problem+json with a stable `code`.")

@@ -10,6 +10,7 @@ mod projects;
 mod remote;
 mod said;
 mod simulate;
+mod status;
 
 use std::{
     io::{self, Write},
@@ -25,6 +26,7 @@ use serde_json::{Map, Value, json};
 
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
+pub use self::status::{StatusArgs, healthcheck, status};
 use self::{
     remote::Remote,
     said::{Said, read_keys},

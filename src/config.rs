@@ -58,6 +58,8 @@ pub struct Config {
     pub secret_key: Option<SecretString>,
     /// MASTER_KEY; none: one is made
     pub master_key: Option<SecretString>,
+    /// METRICS_TOKEN; none: only this machine reads them
+    pub metrics_token: Option<SecretString>,
     /// ACCESS_TOKEN_EXPIRE_MINUTES
     pub access_token_lifetime: Duration,
     /// HOST; none: decided by who may come in

@@ -12,6 +12,7 @@ mod replay;
 pub mod rules;
 mod sync;
 pub mod tape;
+mod vitals;
 mod writer;
 
 use std::{
@@ -29,11 +30,13 @@ use projections::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::vitals::Vitals;
 use self::{
     clock::Clock,
     replay::replay,
     rules::{Decision, Penalty, Refused},
     sync::Syncer,
+    vitals::Counters,
     writer::Writer,
 };
 use crate::journal::{
@@ -125,6 +128,7 @@ struct Shared {
     failure: Mutex<Option<Arc<journal::Error>>>,
     unrecorded: AtomicU64,
     head: watch::Sender<Seq>,
+    counters: Counters,
 }
 
 impl Shared {
@@ -210,12 +214,14 @@ impl Ledger {
             view.rebuild(&state);
         }
         let head = watch::Sender::new(state.seq);
+        let counters = Counters::from(state.seq);
         let shared = Arc::new(Shared {
             journal,
             state: RwLock::new(state),
             failure: Mutex::new(None),
             unrecorded: AtomicU64::new(0),
             head,
+            counters,
         });
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
@@ -327,6 +333,13 @@ impl Ledger {
     #[must_use]
     pub fn unrecorded(&self) -> u64 {
         self.shared.unrecorded.load(Ordering::Relaxed)
+    }
+
+    /// How the log itself does.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        let queued = self.queue.max_capacity().saturating_sub(self.queue.capacity());
+        self.shared.counters.told(*self.shared.head.borrow(), queued)
     }
 
     /// Waits until everything recorded so far is on the disk and the thread is gone.

@@ -62,6 +62,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The pool at a glance: who can serve, what was served, what needs attention
+    Status(commands::StatusArgs),
+    /// Whether the running server is ready: exit code 0, or 1 and why; for what watches containers
+    Healthcheck,
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -122,6 +126,8 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
+        Command::Status(args) => Ok(commands::status(args, &config).await?),
+        Command::Healthcheck => Ok(commands::healthcheck(&config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {

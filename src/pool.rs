@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
+    gauges::Gauges,
     gemini::{BadBase, Gemini},
     health::prober::Prober,
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
@@ -93,6 +94,8 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// What goes on right now.
+    pub gauges: Arc<Gauges>,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -163,6 +166,7 @@ impl Pool {
         );
         let (admins, prober) = (Arc::new(admins), Arc::new(prober));
         let settings = Arc::new(Settings::new(config.clone()));
+        let gauges = Arc::new(Gauges::new(clock.now()));
         Ok(Self {
             ledger,
             scheduler,
@@ -173,6 +177,7 @@ impl Pool {
             prober,
             clock,
             settings,
+            gauges,
             made_password,
         })
     }

@@ -45,6 +45,7 @@ use self::{
 use crate::{
     auth::{Admission, Gatekeeper},
     config::{Config, LogFailure},
+    gauges::Now,
     gemini::{
         Gemini, headers,
         resources::Place,
@@ -169,6 +170,17 @@ impl Proxy {
                 public_url: config.public_url.clone(),
                 sticky: config.strategy == Strategy::Sticky,
             },
+        }
+    }
+
+    /// What goes on right now.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now {
+            in_flight: self.lifecycle.proxied.len(),
+            waiting: self.queue.waiting(),
+            retries_left: self.allowance.lock().left(self.began.elapsed()),
+            retries_most: retry::BURST,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     health::Health,
     ledger::{CommitError, clock::Clock},
     lifecycle::Lifecycle,
+    metrics::Metrics,
     pool::{self, ADDRESS_FILE, Pool},
     proxy::{Parts, Proxy},
 };
@@ -136,6 +137,9 @@ impl Service {
         };
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, &config, lifecycle.clone()));
+        // Not held on to: the log is closed when nobody has it any more.
+        let teller = Arc::downgrade(&proxy);
+        pool.gauges.ask(move || teller.upgrade().map(|proxy| proxy.now()));
         let pool = Arc::new(pool);
         let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), lifecycle.requests.clone());
         let no_more_checks = CancellationToken::new();
@@ -175,6 +179,7 @@ fn app(
     requests: TaskTracker,
 ) -> impl Endpoint<Output = Response> {
     let (alive, ready) = (Arc::clone(&health), health);
+    let measured = Arc::clone(&pool);
     let own = Route::new()
         .at(
             "/healthz",
@@ -190,6 +195,13 @@ fn app(
                 async move { ready.ready() }
             }),
         )
+        .at(
+            "/metrics",
+            make(move |request| {
+                let metrics = Metrics(Arc::clone(&measured));
+                async move { metrics.serve(&request) }
+            }),
+        )
         .nest("/api", admin::endpoint(pool))
         .map_to_response();
     let own = Arc::new(own);
@@ -197,7 +209,8 @@ fn app(
         let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), requests.token());
         async move {
             let path = request.uri().path();
-            let ours = path == "/healthz" || path == "/readyz" || path == "/api" || path.starts_with("/api/");
+            let ours =
+                matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");
             // The proxy's requests hold tokens of their own, as long as their answers stream.
             let _token = ours.then_some(token);
             let answered = if ours {

@@ -81,6 +81,11 @@ pub const SETTINGS: &[Setting] = &[
         "30",
         "How long an administrator's access token is good, in minutes.",
     ),
+    secret(
+        "METRICS_TOKEN",
+        "Opens /metrics to whoever sends it as a bearer token; at least 16 characters. Default: none, and /metrics \
+         answers on this machine only, to requests that no proxy has passed on.",
+    ),
     setting("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com", "The upstream API."),
     secret(
         "OUTBOUND_PROXY",
