@@ -25,4 +25,6 @@ pub mod server;
 pub mod settings;
 pub mod simulate;
 pub mod simulated;
+pub mod traces;
 pub mod vault;
+pub mod words;

@@ -30,6 +30,7 @@ use crate::{
     },
     scheduler::Scheduler,
     settings::Settings,
+    traces::Traces,
     vault::{self, Vault, secret_names},
 };
 
@@ -94,6 +95,8 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// Tells a collector what ended; none: nobody asked for it.
+    pub traces: Option<Arc<Traces>>,
     /// What goes on right now.
     pub gauges: Arc<Gauges>,
     /// The administrator's password, if it was made just now: to be told once.
@@ -134,8 +137,10 @@ impl Pool {
         let vault = Arc::new(vault);
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
-        let views: Vec<Arc<dyn View>> =
+        let traces = config.traces.clone().map(|collector| Arc::new(Traces::new(collector)));
+        let mut views: Vec<Arc<dyn View>> =
             vec![Arc::clone(&vault) as _, Arc::clone(&scheduler) as _, Arc::clone(&gatekeeper) as _];
+        views.extend(traces.clone().map(|traces| traces as _));
         let opened = {
             let clock = clock.clone();
             let failures = config.max_failures_per_key;
@@ -177,6 +182,7 @@ impl Pool {
             prober,
             clock,
             settings,
+            traces,
             gauges,
             made_password,
         })

@@ -54,6 +54,7 @@ use crate::{
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
     scheduler::Scheduler,
+    traces::Traces,
     vault::Vault,
 };
 
@@ -78,6 +79,7 @@ pub struct Proxy {
     allowance: Mutex<Allowance>,
     began: Instant,
     lifecycle: Lifecycle,
+    traces: Option<Arc<Traces>>,
     limits: Limits,
 }
 
@@ -138,13 +140,15 @@ pub struct Parts {
     pub gemini: Gemini,
     /// Tells the time.
     pub clock: Clock,
+    /// Tells a collector what ended.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
+        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, traces } = parts;
         let progress = Arc::<Notify>::default();
         let queue = Queue::new(config.queue_timeout, clock.clone(), Arc::clone(&progress), ledger.head());
         Self {
@@ -161,6 +165,7 @@ impl Proxy {
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),
             began: Instant::now(),
             lifecycle,
+            traces,
             limits: Limits {
                 max_attempts: config.max_attempts,
                 request_timeout: config.request_timeout,
@@ -207,6 +212,9 @@ impl Proxy {
             parts.uri.path(),
         );
         record.called(&parts.headers);
+        if let Some(traces) = &self.traces {
+            traces.called(id, &parts.headers);
+        }
         let response =
             match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
                 Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,

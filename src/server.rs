@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -29,6 +30,9 @@ use crate::{
     pool::{self, ADDRESS_FILE, Pool},
     proxy::{Parts, Proxy},
 };
+
+/// How long the last traces may take to leave.
+const LAST_TRACES: Duration = Duration::from_secs(5);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +138,9 @@ impl Service {
             gatekeeper: Arc::clone(&pool.gatekeeper),
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
+            traces: pool.traces.clone(),
         };
+        let traces = pool.traces.as_ref().and_then(|traces| traces.start());
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, &config, lifecycle.clone()));
         // Not held on to: the log is closed when nobody has it any more.
@@ -162,6 +168,10 @@ impl Service {
         drop(health);
         if let Some(pool) = Arc::into_inner(pool) {
             pool.close().await;
+        }
+        if let Some(traces) = traces {
+            // The collector is not waited for for ever; a panic in there was reported when it happened.
+            let _ = tokio::time::timeout(LAST_TRACES, traces).await;
         }
         match stopped {
             // A log that failed was reported when it did; stopping is not the time to fail again.

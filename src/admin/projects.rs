@@ -15,7 +15,7 @@ use projections::{
 };
 
 use super::{Tag, Token, problem::Problem};
-use crate::{ledger::clock::rfc3339, pool::Pool};
+use crate::{ledger::clock::rfc3339, pool::Pool, words::word};
 
 pub(super) struct ProjectsApi(pub(super) Option<Arc<Pool>>);
 
@@ -129,12 +129,6 @@ struct ProjectList {
     projects: Vec<ProjectView>,
     models: Vec<ModelView>,
     suggestions: Vec<SuggestionView>,
-}
-
-/// A word as events write it.
-pub(super) fn word(value: impl serde::Serialize) -> String {
-    let value = serde_json::to_value(value).ok();
-    value.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {

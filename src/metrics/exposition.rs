@@ -21,7 +21,7 @@ use prometheus_client::{
 };
 
 use super::process;
-use crate::{gauges::Now, ledger::Vitals, pool::Pool};
+use crate::{gauges::Now, ledger::Vitals, pool::Pool, words::word};
 
 /// Powers of two that part times in milliseconds: 16 ms to 17 minutes.
 const MILLIS: std::ops::RangeInclusive<u32> = 4..=20;
@@ -194,12 +194,6 @@ fn times(
     let mut metric = encoder.encode_descriptor(named.0, named.1, None, MetricType::Histogram)?;
     let sum = histogram.sum_ms() as f64 * unit;
     metric.encode_histogram::<NoLabelSet>(sum, histogram.count(), &buckets, None)
-}
-
-/// A word as events write it.
-fn word(value: impl serde::Serialize) -> String {
-    let value = serde_json::to_value(value).ok();
-    value.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 impl Seen {

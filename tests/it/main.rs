@@ -29,4 +29,5 @@ mod sticky;
 mod stopping;
 mod streams;
 mod support;
+mod traces;
 mod waiting;

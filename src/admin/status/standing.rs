@@ -12,7 +12,7 @@ use projections::{
 };
 
 use super::scope_words;
-use crate::{admin::projects::word, ledger::clock::rfc3339};
+use crate::{ledger::clock::rfc3339, words::word};
 
 /// Keys that need attention, shown at most.
 const ATTENTION: usize = 100;

@@ -9,7 +9,7 @@ use projections::{
     statistics::{Bucket, OTHER, Range, Sums, Track, Window, counts::Histogram, track},
 };
 
-use crate::{admin::projects::word, ledger::clock::rfc3339};
+use crate::{ledger::clock::rfc3339, words::word};
 
 /// The busiest, shown at most.
 const TOP: usize = 50;
