@@ -26,6 +26,8 @@ mod resources;
 mod session;
 mod settings;
 mod state;
+mod status;
+mod usage;
 
 use std::sync::Arc;
 
@@ -64,6 +66,8 @@ enum Tag {
     Past,
     /// The pool as a whole: backups, its master key.
     Server,
+    /// The pool at a glance.
+    Status,
 }
 
 /// An administrator's access token.
@@ -93,6 +97,7 @@ type Apis = (
     jobs::JobsApi,
     settings::SettingsApi,
     (events::EventsApi, explain::ExplainApi, state::StateApi),
+    (status::StatusApi, usage::UsageApi),
     (audit::AuditApi, backup::BackupApi, master_key::MasterKeyApi),
 );
 
@@ -108,6 +113,7 @@ fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
         jobs::JobsApi(pool.clone()),
         settings::SettingsApi(pool.clone()),
         (events::EventsApi(pool.clone()), explain::ExplainApi(pool.clone()), state::StateApi(pool.clone())),
+        (status::StatusApi(pool.clone()), usage::UsageApi(pool.clone())),
         (audit::AuditApi(pool.clone()), backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))

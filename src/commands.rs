@@ -23,6 +23,7 @@ mod requests;
 mod said;
 mod settings;
 mod simulate;
+mod status;
 
 use std::{
     io::{self, Write},
@@ -50,6 +51,7 @@ pub use self::projects::projects;
 pub use self::requests::{Filters, RequestsCommand, requests};
 pub use self::settings::{SettingsCommand, settings};
 pub use self::simulate::{SimulateArgs, compare, simulate};
+pub use self::status::{StatusArgs, healthcheck, status};
 use self::{
     pages::{Query, columns},
     remote::Remote,

@@ -71,6 +71,10 @@ pub struct Config {
     pub secret_key: Option<SecretString>,
     /// MASTER_KEY; none: one is made
     pub master_key: Option<SecretString>,
+    /// METRICS_TOKEN; none: only this machine reads them
+    pub metrics_token: Option<SecretString>,
+    /// OTEL_EXPORTER_OTLP_ENDPOINT, where traces go to below it
+    pub traces: Option<http::Uri>,
     /// ACCESS_TOKEN_EXPIRE_MINUTES
     pub access_token_lifetime: Duration,
     /// HOST; none: decided by who may come in

@@ -20,6 +20,7 @@ pub mod rules;
 mod sync;
 pub mod tape;
 mod trims;
+mod vitals;
 mod writer;
 
 use std::{
@@ -40,6 +41,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::past::{At, PastError};
 pub use self::reader::Reader;
 pub use self::reseal::ResealError;
+pub use self::vitals::Vitals;
 pub(crate) use self::writer::segment_of_frame;
 use self::{
     checkpoint::Keeper,
@@ -47,6 +49,7 @@ use self::{
     replay::replay,
     rules::{Decision, Penalty, Refused},
     sync::Syncer,
+    vitals::Counters,
     writer::Writer,
 };
 pub use crate::journal::Derived;
@@ -136,6 +139,7 @@ struct Shared {
     failure: Mutex<Option<Arc<journal::Error>>>,
     unrecorded: AtomicU64,
     head: watch::Sender<Seq>,
+    counters: Counters,
 }
 
 impl Shared {
@@ -237,12 +241,14 @@ impl Ledger {
         }
         let (head, next_checkpoint) = (watch::Sender::new(state.seq), state.seq.saturating_add(every));
         let keeper = Keeper::start(Arc::clone(&journal)).map_err(OpenError::Thread)?;
+        let counters = Counters::from(state.seq);
         let shared = Arc::new(Shared {
             journal,
             state: RwLock::new(state),
             failure: Mutex::new(None),
             unrecorded: AtomicU64::new(0),
             head,
+            counters,
         });
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
@@ -354,6 +360,13 @@ impl Ledger {
     #[must_use]
     pub fn unrecorded(&self) -> u64 {
         self.shared.unrecorded.load(Ordering::Relaxed)
+    }
+
+    /// How the log itself does.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        let queued = self.queue.max_capacity().saturating_sub(self.queue.capacity());
+        self.shared.counters.told(*self.shared.head.borrow(), queued)
     }
 
     /// Waits until everything recorded so far is on the disk and the thread is gone.

@@ -7,6 +7,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub struct Lifecycle {
     /// Requests under way; each holds a token until it is recorded.
     pub requests: TaskTracker,
+    /// Those of apps among them.
+    pub proxied: TaskTracker,
     /// Time is up: what still runs ends now.
     pub cut: CancellationToken,
 }

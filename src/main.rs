@@ -73,6 +73,10 @@ enum Command {
     /// What clients asked, and what was tried for them
     #[command(subcommand)]
     Requests(commands::RequestsCommand),
+    /// The pool at a glance: who can serve, what was served, what needs attention
+    Status(commands::StatusArgs),
+    /// Whether the running server is ready: exit code 0, or 1 and why; for what watches containers
+    Healthcheck,
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -160,6 +164,8 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Resources(args) => Ok(commands::resources(args, &config).await?),
         Command::Settings(command) => Ok(commands::settings(command, &config).await?),
         Command::Requests(command) => Ok(commands::requests(command, &config).await?),
+        Command::Status(args) => Ok(commands::status(args, &config).await?),
+        Command::Healthcheck => Ok(commands::healthcheck(&config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Explain(args) => Ok(commands::explain(args, &config).await?),
         Command::Replay(args) => Ok(commands::replay(args, &config).await?),

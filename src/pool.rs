@@ -25,6 +25,7 @@ use crate::{
     auth::{self, Admins, Gatekeeper},
     config::{Config, Database},
     feed::Feed,
+    gauges::Gauges,
     gemini::{BadBase, Gemini},
     health::{checkup::Checkups, prober::Prober},
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
@@ -36,6 +37,7 @@ use crate::{
     request_log::{self, RequestLog},
     scheduler::Scheduler,
     settings::Settings,
+    traces::Traces,
     vault::{self, Vault},
 };
 
@@ -120,6 +122,10 @@ pub struct Pool {
     pub request_log: Arc<RequestLog>,
     /// Its thread.
     follows: request_log::Keeper,
+    /// Tells a collector what ended; none: nobody asked for it.
+    pub traces: Option<Arc<Traces>>,
+    /// What goes on right now.
+    pub gauges: Arc<Gauges>,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -156,15 +162,17 @@ impl Pool {
         let vault = Arc::new(vault);
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
+        let traces = config.traces.clone().map(|collector| Arc::new(Traces::new(collector)));
         let settings = Arc::new(Settings::new(config.clone()));
         let request_log = Arc::new(RequestLog::new(Arc::clone(&settings)));
-        let views: Vec<Arc<dyn View>> = vec![
+        let mut views: Vec<Arc<dyn View>> = vec![
             Arc::clone(&settings) as _,
             Arc::clone(&vault) as _,
             Arc::clone(&scheduler) as _,
             Arc::clone(&gatekeeper) as _,
             Arc::clone(&request_log) as _,
         ];
+        views.extend(traces.clone().map(|traces| traces as _));
         let opened = {
             let clock = clock.clone();
             let settings = Arc::clone(&settings);
@@ -202,6 +210,7 @@ impl Pool {
         });
         let feed = Feed::new(ledger.clone());
         let follows = request_log::Keeper::start(Arc::clone(&request_log), ledger.reader(), clock.clone())?;
+        let gauges = Arc::new(Gauges::new(clock.now()));
         Ok(Self {
             ledger,
             feed,
@@ -217,6 +226,8 @@ impl Pool {
             audits: Arc::default(),
             request_log,
             follows,
+            traces,
+            gauges,
             made_password,
         })
     }

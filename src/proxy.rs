@@ -45,6 +45,7 @@ use self::{
 use crate::{
     auth::{Admission, Gatekeeper},
     config::LogFailure,
+    gauges::Now,
     gemini::{
         Gemini, headers,
         resources::Place,
@@ -55,6 +56,7 @@ use crate::{
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
+    traces::Traces,
     vault::Vault,
 };
 
@@ -81,6 +83,7 @@ pub struct Proxy {
     lifecycle: Lifecycle,
     settings: Arc<Settings>,
     request_log: Arc<RequestLog>,
+    traces: Option<Arc<Traces>>,
 }
 
 /// A client's request, read.
@@ -131,13 +134,16 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// Keeps bodies, where that is wanted.
     pub request_log: Arc<RequestLog>,
+    /// Tells a collector what ended.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, settings, request_log } = parts;
+        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, settings, request_log, traces } =
+            parts;
         let progress = Arc::<Notify>::default();
         let told = Arc::clone(&settings);
         let patience = move || told.now().queue_timeout;
@@ -158,6 +164,18 @@ impl Proxy {
             lifecycle,
             settings,
             request_log,
+            traces,
+        }
+    }
+
+    /// What goes on right now.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now {
+            in_flight: self.lifecycle.proxied.len(),
+            waiting: self.queue.waiting(),
+            retries_left: self.allowance.lock().left(self.began.elapsed()),
+            retries_most: retry::BURST,
         }
     }
 
@@ -184,6 +202,9 @@ impl Proxy {
             parts.uri.path(),
         );
         record.called(&parts.headers);
+        if let Some(traces) = &self.traces {
+            traces.called(id, &parts.headers);
+        }
         record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
         let response =
             match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {

@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -25,9 +26,13 @@ use crate::{
     health::Health,
     ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
+    metrics::Metrics,
     pool::{self, ADDRESS_FILE, Pool},
     proxy::{Parts, Proxy},
 };
+
+/// How long the last traces may take to leave.
+const LAST_TRACES: Duration = Duration::from_secs(5);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -141,9 +146,14 @@ impl Service {
             clock: pool.clock.clone(),
             settings: Arc::clone(&pool.settings),
             request_log: Arc::clone(&pool.request_log),
+            traces: pool.traces.clone(),
         };
+        let traces = pool.traces.as_ref().and_then(|traces| traces.start());
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, lifecycle.clone()));
+        // Not held on to: the log is closed when nobody has it any more.
+        let teller = Arc::downgrade(&proxy);
+        pool.gauges.ask(move || teller.upgrade().map(|proxy| proxy.now()));
         let pool = Arc::new(pool);
         let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), lifecycle.requests.clone());
         let no_more_checks = CancellationToken::new();
@@ -178,6 +188,10 @@ impl Service {
         if let Some(pool) = Arc::into_inner(pool) {
             pool.close().await;
         }
+        if let Some(traces) = traces {
+            // The collector is not waited for for ever; a panic in there was reported when it happened.
+            let _ = tokio::time::timeout(LAST_TRACES, traces).await;
+        }
         match stopped {
             // A log that failed was reported when it did; stopping is not the time to fail again.
             Ok(()) | Err(CommitError::Log(_) | CommitError::NotDurable(_)) => Ok(()),
@@ -194,6 +208,7 @@ fn app(
     requests: TaskTracker,
 ) -> impl Endpoint<Output = Response> {
     let (alive, ready) = (Arc::clone(&health), health);
+    let measured = Arc::clone(&pool);
     let own = Route::new()
         .at(
             "/healthz",
@@ -209,6 +224,13 @@ fn app(
                 async move { ready.ready() }
             }),
         )
+        .at(
+            "/metrics",
+            make(move |request| {
+                let metrics = Metrics(Arc::clone(&measured));
+                async move { metrics.serve(&request) }
+            }),
+        )
         .nest("/api", admin::endpoint(pool))
         .map_to_response();
     let own = Arc::new(own);
@@ -216,7 +238,8 @@ fn app(
         let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), requests.token());
         async move {
             let path = request.uri().path();
-            let ours = path == "/healthz" || path == "/readyz" || path == "/api" || path.starts_with("/api/");
+            let ours =
+                matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");
             // The proxy's requests hold tokens of their own, as long as their answers stream.
             let _token = ours.then_some(token);
             let answered = if ours {

@@ -90,11 +90,15 @@ pub struct Summary {
 pub fn models(state: &State) -> BTreeSet<&str> {
     let of_projects =
         state.keys.projects().flat_map(|(_, project)| project.models.keys().chain(project.budgets.keys()));
-    let used =
-        state.usage.models.iter().filter(|(_, attempts)| attempts.succeeded > 0).map(|(model, _)| model);
+    let used = state
+        .statistics
+        .models
+        .iter()
+        .filter(|(_, track)| track.total.count > track.total.errors)
+        .map(|(model, _)| model);
     let in_trouble = state.keys.upstreams().map(|(model, _)| model);
     let all = of_projects.chain(used).map(String::as_str).chain(in_trouble);
-    let named = all.filter(|model| !model.is_empty() && *model != crate::usage::OTHER);
+    let named = all.filter(|model| !model.is_empty() && *model != crate::statistics::OTHER);
     let mut models = BTreeSet::new();
     for model in named {
         if models.len() >= MODELS {

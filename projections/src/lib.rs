@@ -8,6 +8,7 @@
 pub mod access;
 pub mod asked;
 pub mod budget;
+pub mod capacity;
 pub mod event;
 pub mod filter;
 pub mod grid;
@@ -18,8 +19,9 @@ pub mod pattern;
 pub mod resources;
 pub mod settings;
 pub mod siblings;
+pub mod statistics;
+pub mod transitions;
 pub mod trims;
-pub mod usage;
 
 mod state;
 

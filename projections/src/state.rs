@@ -11,8 +11,9 @@ use crate::{
     resources::Resources,
     settings::Settings,
     siblings::Siblings,
+    statistics::Statistics,
+    transitions::Transitions,
     trims::Trims,
-    usage::Usage,
 };
 
 /// What the log says, up to and including `seq`.
@@ -26,8 +27,12 @@ pub struct State {
     pub keys: Keys,
     /// Clients.
     pub access: Access,
-    /// Counters.
-    pub usage: Usage,
+    /// How much, lately and at all.
+    #[serde(default)]
+    pub statistics: Statistics,
+    /// The latest changes of gates and keys.
+    #[serde(default)]
+    pub transitions: Transitions,
     /// Models that are wanted.
     pub asked: Asked,
     /// What belongs to which project at Google.
@@ -46,7 +51,8 @@ pub struct State {
 impl State {
     /// Folds one event in. Total: whatever the sequence, it neither fails nor panics.
     pub fn apply(&mut self, recorded: &Recorded) {
-        self.usage.apply(recorded);
+        self.transitions.apply(recorded, &self.keys);
+        self.statistics.apply(recorded);
         self.asked.apply(recorded);
         self.apply_past(recorded);
     }
@@ -66,7 +72,7 @@ impl State {
 
     /// Empties the statistics: what tells how much, and decides nothing.
     pub fn forget_statistics(&mut self) {
-        (self.usage, self.asked) = Default::default();
+        (self.statistics, self.transitions, self.asked) = Default::default();
     }
 
     /// Folds many events into the empty state.

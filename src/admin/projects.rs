@@ -16,10 +16,9 @@ use projections::{
 
 use super::{
     Tag, Token,
-    keys::view::word,
     problem::{AUTH, Failure},
 };
-use crate::{ledger::clock::rfc3339, pool::Pool};
+use crate::{ledger::clock::rfc3339, pool::Pool, words::word};
 
 pub(super) struct ProjectsApi(pub(super) Option<Arc<Pool>>);
 

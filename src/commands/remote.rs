@@ -1,6 +1,6 @@
 //! A running pool, asked over its admin API.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -9,6 +9,21 @@ use serde_json::Value;
 
 use super::Error;
 use crate::{config::Config, ledger::clock::Clock, pool, server::running_address};
+
+/// Whoever watches containers waits no longer.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks the running server of this data directory whether it is ready; gives the status and the body.
+pub(super) async fn ready(config: &Config) -> Result<(u16, Value), Error> {
+    let address = running_address(&config.data_dir).ok_or_else(|| {
+        Error::Answer(format!("no gemini-pool is running: {} names no address", config.data_dir.display()))
+    })?;
+    let silent = |error: reqwest::Error| Error::Answer(format!("{address} does not answer: {error}"));
+    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_PATIENCE).build().map_err(silent)?;
+    let response = client.get(format!("http://{address}/readyz")).send().await.map_err(silent)?;
+    let status = response.status().as_u16();
+    Ok((status, response.json().await.unwrap_or_default()))
+}
 
 /// See the module.
 pub(super) struct Remote {

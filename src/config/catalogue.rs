@@ -87,6 +87,17 @@ pub const SETTINGS: &[Setting] = &[
         "30",
         "How long an administrator's access token is good, in minutes.",
     ),
+    secret(
+        "METRICS_TOKEN",
+        "Opens /metrics to whoever sends it as a bearer token; at least 16 characters. Default: none, and /metrics \
+         answers on this machine only, to requests that no proxy has passed on.",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "OpenTelemetry collector that gets a span for every request and every upstream try, such as \
+         http://localhost:4318 (OTLP over HTTP, in JSON, at /v1/traces below it). Default: none does.",
+    ),
     setting("GEMINI_BASE_URL", "https://generativelanguage.googleapis.com", "The upstream API."),
     secret(
         "OUTBOUND_PROXY",

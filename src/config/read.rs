@@ -82,6 +82,10 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         admin_password: reader.secret("ADMIN_PASSWORD", 8),
         secret_key: reader.secret("SECRET_KEY", 16),
         master_key: reader.secret("MASTER_KEY", 16),
+        traces: reader.optional("OTEL_EXPORTER_OTLP_ENDPOINT", URL, |text| {
+            format!("{}/v1/traces", url(text)?).parse().ok()
+        }),
+        metrics_token: reader.secret("METRICS_TOKEN", 16),
         access_token_lifetime: Duration::from_secs(
             60 * reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 1, 525_600),
         ),

@@ -7,6 +7,7 @@
 use std::{
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Instant,
 };
 
 use super::Shared;
@@ -27,7 +28,12 @@ impl Syncer {
         let thread = std::thread::Builder::new().name("ledger-sync".to_owned()).spawn(move || {
             while let Ok(first) = asked.recv() {
                 let all: Vec<_> = std::iter::once(first).chain(asked.try_iter()).flatten().collect();
+                // Whatever is folded was appended before.
+                let (head, began) = (*shared.head.borrow(), Instant::now());
                 let synced = shared.journal.sync().map_err(|error| shared.fail(error));
+                if synced.is_ok() {
+                    shared.counters.synced(head, began.elapsed());
+                }
                 all.into_iter().for_each(|waiting| waiting(synced.clone()));
             }
         })?;

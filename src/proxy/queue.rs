@@ -250,6 +250,11 @@ impl Queue {
         Self { lines, busy, timeout, began: Instant::now(), clock, progress, head }
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lines.lock().waiting()
+    }
+
     fn locked<R>(&self, change: impl FnOnce(&mut Lines<Place, Arc<Notify>>) -> R) -> R {
         let mut lines = self.lines.lock();
         let result = change(&mut lines);

@@ -59,7 +59,7 @@ pub(super) struct RequestRecord {
     /// Time is up for what still runs.
     cut: CancellationToken,
     /// Holds up the stop until this is recorded.
-    _running: TaskTrackerToken,
+    _running: [TaskTrackerToken; 2],
 }
 
 impl RequestRecord {
@@ -92,7 +92,8 @@ impl RequestRecord {
             bytes: 0,
             waited_ms: 0,
         };
-        let (cut, running) = (lifecycle.cut.clone(), lifecycle.requests.token());
+        let running = [lifecycle.requests.token(), lifecycle.proxied.token()];
+        let cut = lifecycle.cut.clone();
         let (began, reservation) = (Instant::now(), Some(reservation));
         let waited = Duration::ZERO;
         Self {

@@ -104,7 +104,7 @@ const FLOOR: u64 = 10;
 /// Retries that the pool has per hundred first tries.
 const SHARE: u64 = 20;
 /// Retries saved up at most.
-const BURST: u64 = 20;
+pub const BURST: u64 = 20;
 /// One retry, in the unit that both a millisecond and a first try give whole numbers of.
 const RETRY: u64 = 1_000;
 
@@ -139,6 +139,14 @@ impl Allowance {
             self.saved -= RETRY;
         }
         enough
+    }
+
+    /// Retries that could be taken now.
+    #[must_use]
+    pub fn left(mut self, now: Duration) -> u64 {
+        let passed = u64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(u64::MAX);
+        self.save(passed.saturating_mul(FLOOR * RETRY / 1_000));
+        self.saved / RETRY
     }
 
     fn save(&mut self, more: u64) {

@@ -3,7 +3,6 @@
 use projections::{
     ClientId, KeyId, State, asked,
     event::{Actor, ClientRemoved, KeyRemoved, Outcome, Scope, Verdict, Window},
-    usage,
 };
 use serde_json::Value;
 
@@ -90,31 +89,6 @@ fn what_left_is_remembered_up_to_a_number() {
     assert!(given.state.keys.was_removed(&fingerprint(LEFT as u32 + 50)));
     assert_eq!(given.state.keys.next_id(), KeyId(LEFT as u32 + 51), "numbers do not come back");
     assert_eq!(given.state.keys.projects().count(), 0);
-}
-
-#[test]
-fn counters_make_room() {
-    let mut given = Given::default();
-    let names = u32::try_from(usage::NAMES_KEPT).unwrap() + 500;
-    for number in 0..names {
-        let mut attempt = attempted(number, Verdict::Success);
-        attempt.model = format!("model {number}");
-        let mut answer = answered(u128::from(number), Outcome::Complete, 200);
-        answer.client = Some(ClientId(number));
-        attempt.request = answer.request;
-        given.when(i64::from(number) * 60_000, attempt).when(i64::from(number) * 60_000, answer);
-    }
-    let usage = &given.state.usage;
-    assert_eq!((usage.keys.len(), usage.clients.len()), (usage::NAMES_KEPT, usage::NAMES_KEPT));
-    assert!(usage.keys.contains_key(&KeyId(names - 1)) && !usage.keys.contains_key(&KeyId(0)));
-    assert_eq!(usage.models.len(), usage::MODELS_KEPT + 1, "and one for all others");
-    let others = u64::from(names) - usage::MODELS_KEPT as u64;
-    assert_eq!(usage.models[usage::OTHER].count, others);
-    assert_eq!(usage.hours.len(), usage::HOURS_KEPT);
-    assert_eq!(*usage.hours.last_key_value().unwrap().0, i64::from(names - 1) / 60);
-    assert_eq!(usage.total.attempts.count, u64::from(names), "the sum forgets nothing");
-    assert_eq!(usage.models.values().map(|model| model.count).sum::<u64>(), u64::from(names));
-    assert_eq!(usage.verdicts.len(), 1);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn invariant_what_left_is_gone(state: &State, id: KeyId, fingerprint: &Fingerpri
     assert!(state.keys.was_removed(fingerprint));
     assert!(state.keys.projects().all(|(_, project)| !project.keys.contains(&id)));
     assert!(state.keys.iter().all(|key| key.fingerprint != *fingerprint));
-    assert!(!state.usage.keys.contains_key(&id));
+    assert!(state.statistics.keys.get(&id).is_none());
 }
 
 proptest! {
@@ -133,7 +133,7 @@ proptest! {
             }
             if let Event::ClientRemoved(ClientRemoved { client, .. }) = &recorded.event {
                 prop_assert!(state.access.get(*client).is_none());
-                prop_assert!(!state.usage.clients.contains_key(client));
+                prop_assert!(state.statistics.clients.get(client).is_none());
             }
         }
     }

@@ -271,6 +271,6 @@ fn what_only_a_newer_program_knows_changes_nothing_but_the_position() {
     given.when(5, Event::Unknown(Unknown { kind: 9_999, version: 1, class, codec: 7, payload: vec![1, 2] }));
     assert_eq!((given.state.seq, given.state.at), (2, 5));
     assert_eq!(given.state.keys, before.keys);
-    assert_eq!(given.state.usage, before.usage);
+    assert_eq!(given.state.statistics, before.statistics);
     assert_eq!(given.state.keys.by_fingerprint(&Fingerprint([9; 16])), None);
 }

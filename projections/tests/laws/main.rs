@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
 mod given;
 #[cfg(test)]
 mod history;
@@ -17,6 +19,10 @@ mod resources;
 #[cfg(test)]
 mod siblings;
 #[cfg(test)]
+mod statistics;
+#[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod transitions;
 #[cfg(test)]
 mod updates;

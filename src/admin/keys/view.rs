@@ -76,7 +76,7 @@ pub(in crate::admin) struct KeyView {
 
 /// When a try with a key last ended.
 pub(super) fn last_used(state: &State, key: &Key) -> Option<Millis> {
-    state.usage.keys.get(&key.id).map(|attempts| attempts.last).filter(|last| *last > 0)
+    state.statistics.keys.get(&key.id).map(|track| track.last).filter(|last| *last > 0)
 }
 
 impl From<Condition> for KeyState {

@@ -92,7 +92,7 @@ async fn the_state_is_the_fold_of_the_log() {
     ledger.note(added(1)).await.unwrap();
     ledger.reserve().await.unwrap().record_and_fold(served(1, 1)).await;
     assert_eq!(*ledger.state(), State::replay(&log(journal.as_ref())));
-    assert_eq!(ledger.state().usage.total.attempts.count, 1);
+    assert_eq!(ledger.state().statistics.total.attempts(), 1);
     let state = ledger.state().clone();
     ledger.close().await;
 

@@ -128,6 +128,21 @@ proptest! {
         }
     }
 
+    /// What is told to be left is what can be taken.
+    #[test]
+    fn law_what_is_left_can_be_taken(steps in proptest::collection::vec((0u64..2_000, any::<bool>()), 0..60)) {
+        let mut allowance = Allowance::new(Duration::ZERO);
+        let mut now = 0;
+        for (passed, repeats) in steps {
+            now += passed;
+            if repeats { allowance.take(Duration::from_millis(now)); } else { allowance.first_try(); }
+            let mut copy = allowance;
+            let left = copy.left(Duration::from_millis(now));
+            let taken = (0..2 * BURST).take_while(|_| copy.take(Duration::from_millis(now))).count();
+            prop_assert_eq!(taken as u64, left);
+        }
+    }
+
     /// And it is not mean: who asks for no more than the floor always gets it.
     #[test]
     fn law_the_floor_is_always_there(gaps in proptest::collection::vec(100u64..500, 1..200)) {
