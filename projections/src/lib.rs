@@ -12,8 +12,10 @@ pub mod headroom;
 pub mod id;
 pub mod keys;
 pub mod pattern;
+pub mod quotas;
 pub mod requests;
 pub mod resources;
+pub mod sessions;
 pub mod siblings;
 pub mod usage;
 

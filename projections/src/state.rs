@@ -7,8 +7,10 @@ use crate::{
     event::Recorded,
     id::{Millis, Seq},
     keys::Keys,
+    quotas::Quotas,
     requests::Requests,
     resources::Resources,
+    sessions::Sessions,
     siblings::Siblings,
     usage::Usage,
 };
@@ -33,6 +35,12 @@ pub struct State {
     /// Projects that look like one.
     #[serde(default)]
     pub siblings: Siblings,
+    /// What clients used of their limits.
+    #[serde(default)]
+    pub quotas: Quotas,
+    /// Administrators' sessions and failed logins.
+    #[serde(default)]
+    pub sessions: Sessions,
 }
 
 impl State {
@@ -44,6 +52,8 @@ impl State {
         self.requests.apply(recorded);
         self.resources.apply(recorded, &self.keys);
         self.siblings.apply(recorded, &self.keys);
+        self.quotas.apply(recorded, &self.access);
+        self.sessions.apply(recorded);
         self.seq = recorded.seq;
         self.at = recorded.at;
     }
