@@ -5,8 +5,11 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod clients;
+mod cookie;
 mod events;
 mod keys;
+mod precondition;
 mod problem;
 mod projects;
 mod session;
@@ -18,13 +21,15 @@ use poem_openapi::{OpenApiService, SecurityScheme, Tags, auth::Bearer};
 use projections::event::Actor;
 
 use self::problem::Problem;
-use crate::pool::Pool;
+use crate::{auth::Session, pool::Pool};
 
 /// What the document is divided into.
 #[derive(Tags)]
 enum Tag {
     /// Logging in.
     Session,
+    /// Apps' access keys.
+    Clients,
     /// Upstream keys.
     Keys,
     /// Google projects and their quotas.
@@ -33,14 +38,18 @@ enum Tag {
     Events,
 }
 
-/// An administrator's access token.
+/// An administrator's access token; browsers send it in the cookie that logging in gave them.
 #[derive(SecurityScheme)]
 #[oai(ty = "bearer", bearer_format = "JWT", rename = "token")]
 struct Token(Bearer);
 
 impl Token {
+    fn session(&self, pool: &Pool) -> Result<Session, Problem> {
+        pool.session(&self.0.token).ok_or_else(Problem::unauthenticated)
+    }
+
     fn actor(&self, pool: &Pool) -> Result<Actor, Problem> {
-        pool.admins.actor(&self.0.token).ok_or_else(Problem::unauthenticated)
+        self.session(pool).map(|session| session.actor())
     }
 }
 
@@ -49,11 +58,13 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
     pool.ok_or_else(|| Problem::bad_request("there is no pool behind this document"))
 }
 
-type Apis = (session::SessionApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
+type Apis =
+    (session::SessionApi, clients::ClientsApi, keys::KeysApi, projects::ProjectsApi, events::EventsApi);
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
         session::SessionApi(pool.clone()),
+        clients::ClientsApi(pool.clone()),
         keys::KeysApi(pool.clone()),
         projects::ProjectsApi(pool.clone()),
         events::EventsApi(pool),
@@ -73,13 +84,20 @@ pub fn openapi() -> String {
 /// Everything below `/api`.
 pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint {
     use poem::EndpointExt;
+    let settings = Arc::clone(&pool.settings);
     let service = service(Some(pool));
     let document = service.spec_endpoint();
     Route::new()
         .at("/openapi.json", document)
         .nest("/", service)
         .into_endpoint()
-        .before(bounded)
+        .before(move |mut request: poem::Request| {
+            let public_url = settings.now().public_url.clone();
+            async move {
+                cookie::accept(&mut request, public_url.as_deref())?;
+                bounded(request).await
+            }
+        })
         .catch_all_error(problem::of_framework)
 }
 
@@ -104,11 +122,12 @@ pub async fn call(
     body: Option<serde_json::Value>,
 ) -> (u16, Vec<u8>) {
     use poem::{Body, Endpoint, Request, http::header};
+    use secrecy::ExposeSecret;
     let token = pool.admins.cli_token(pool.clock.now()).text;
     let mut request = Request::builder()
         .method(verb)
         .uri_str(path)
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
         .finish();
     if let Some(body) = body {
         request

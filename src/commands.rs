@@ -6,6 +6,8 @@
 //! Keys come from standard input or a file, never from arguments, which others
 //! on the machine can read.
 
+mod admin;
+mod clients;
 mod projects;
 mod remote;
 mod said;
@@ -23,6 +25,8 @@ use projections::keys::{PRIORITY, WEIGHT};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+pub use self::admin::{AdminCommand, administer};
+pub use self::clients::{ClientsCommand, clients};
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
@@ -30,7 +34,6 @@ use self::{
     said::{Said, read_keys},
 };
 use crate::{
-    admin,
     config::Config,
     journal,
     ledger::clock::Clock,
@@ -176,6 +179,9 @@ pub enum Error {
          file, and say --proxy-file FILE"
     )]
     ProxyCredentials,
+    /// A secret from standard input.
+    #[error("nothing came in: pipe the secret in, on one line")]
+    NoSecret,
     /// Some tests failed.
     #[error("these keys failed the test: {}", keys.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))]
     Failed {
@@ -215,7 +221,7 @@ impl Target {
     async fn call(&self, verb: Method, path: &str, body: Option<Value>) -> Result<Value, Error> {
         let (status, answer) = match self {
             Self::There(remote) => remote.call(verb, path, body).await?,
-            Self::Here(pool) => admin::call(Arc::clone(pool), verb, path, body).await,
+            Self::Here(pool) => crate::admin::call(Arc::clone(pool), verb, path, body).await,
         };
         if (200..300).contains(&status) {
             return serde_json::from_slice(&answer)
@@ -406,6 +412,11 @@ fn table(answer: &Value) -> String {
             gates.collect::<Vec<_>>().join("; "),
         ]);
     }
+    in_columns(&rows)
+}
+
+/// Rows of cells, one below the other.
+fn in_columns(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         rows.iter()

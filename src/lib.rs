@@ -5,6 +5,7 @@
 //! of it goes into [`ledger`], which appends it to [`journal`] and folds it into
 //! the state that everything else looks at. README.md has the map.
 
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod commands;
@@ -16,6 +17,7 @@ pub mod journal;
 pub mod ledger;
 pub mod lifecycle;
 pub mod logging;
+pub mod network;
 pub mod pool;
 pub mod proxy;
 pub mod scheduler;

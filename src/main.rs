@@ -56,6 +56,12 @@ enum Command {
     /// Upstream keys, of a running or a stopped pool
     #[command(subcommand)]
     Keys(commands::KeysCommand),
+    /// Apps' access keys, of a running or a stopped pool
+    #[command(subcommand)]
+    Clients(commands::ClientsCommand),
+    /// The administrator
+    #[command(subcommand)]
+    Admin(commands::AdminCommand),
     /// Google projects: what is left of their quotas, what is closed, and which may be one
     Projects {
         /// As JSON
@@ -121,6 +127,8 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
+        Command::Clients(command) => Ok(commands::clients(command, &config).await?),
+        Command::Admin(command) => Ok(commands::administer(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),

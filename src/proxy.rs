@@ -43,6 +43,7 @@ use self::{
     retry::Allowance,
 };
 use crate::{
+    access::Access,
     auth::{Admission, Gatekeeper},
     config::{Config, LogFailure},
     gemini::{
@@ -52,6 +53,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
+    network::{Range, client_address},
     scheduler::Scheduler,
     vault::Vault,
 };
@@ -65,6 +67,7 @@ pub struct Proxy {
     scheduler: Arc<Scheduler>,
     vault: Arc<Vault>,
     gatekeeper: Arc<Gatekeeper>,
+    access: Arc<Access>,
     gemini: Gemini,
     clock: Clock,
     memory: Arc<Semaphore>,
@@ -89,6 +92,7 @@ struct Limits {
     max_body_bytes: usize,
     log_failure: LogFailure,
     public_url: Option<String>,
+    trusted_proxies: Vec<Range>,
     /// Whether conversations are told apart.
     sticky: bool,
 }
@@ -133,6 +137,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Lets in.
     pub gatekeeper: Arc<Gatekeeper>,
+    /// Holds clients to their limits.
+    pub access: Arc<Access>,
     /// Calls.
     pub gemini: Gemini,
     /// Tells the time.
@@ -143,7 +149,7 @@ impl Proxy {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts, config: &Config, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock } = parts;
+        let Parts { ledger, scheduler, vault, gatekeeper, access, gemini, clock } = parts;
         let progress = Arc::<Notify>::default();
         let queue = Queue::new(config.queue_timeout, clock.clone(), Arc::clone(&progress), ledger.head());
         Self {
@@ -151,6 +157,7 @@ impl Proxy {
             scheduler,
             vault,
             gatekeeper,
+            access,
             gemini,
             clock,
             memory: intake::memory(config.body_memory_bytes),
@@ -167,6 +174,7 @@ impl Proxy {
                 max_body_bytes: config.max_body_bytes,
                 log_failure: config.log_failure,
                 public_url: config.public_url.clone(),
+                trusted_proxies: config.trusted_proxies.clone(),
                 sticky: config.strategy == Strategy::Sticky,
             },
         }
@@ -177,7 +185,8 @@ impl Proxy {
     pub async fn serve(self: &Arc<Self>, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
-        let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
+        let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
+        let address = peer.map(|peer| client_address(peer, request.headers(), &self.limits.trusted_proxies));
         let secure = request.scheme() == &http::uri::Scheme::HTTPS;
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
@@ -190,7 +199,7 @@ impl Proxy {
             &self.lifecycle,
             self.clock.now(),
             id,
-            address.unwrap_or_default(),
+            address,
             &parts.method,
             parts.uri.path(),
         );
@@ -241,6 +250,13 @@ impl Proxy {
         record.answered.model.clone_from(&target.model);
         record.answered.method.clone_from(&target.method);
         record.answered.streamed = target.streamed;
+        if let Some(client) = record.answered.client {
+            let entered = self.access.enter(client, record.address, record.answered.started);
+            record.visit = Some(entered.map_err(Refusal::Denied)?);
+        }
+        if !target.model.is_empty() {
+            record.may_ask(&target.model)?;
+        }
         // The client's own deadline (gemini-wire §2) is the request's, where it is the shorter.
         let own = client.get("x-server-timeout").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
         let own =
@@ -287,6 +303,12 @@ impl Proxy {
             asked.target.streamed |= scan.stream().unwrap_or_default();
             record.answered.model.clone_from(&asked.model);
             record.answered.streamed = asked.target.streamed;
+            // What asks a model without naming it could ask any.
+            if (!asked.model.is_empty() || asked.target.asks_a_model())
+                && let Err(refusal) = record.may_ask(&asked.model)
+            {
+                return refuse(record, &refusal, shape).await;
+            }
         }
         asked.sticky = if self.limits.sticky { body.conversation(&asked) } else { None };
         let references = affinity::references(&asked, &body);

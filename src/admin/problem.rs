@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object, error::ParseRequestPayloadError, payload
 use crate::{
     health::prober::NotChecked,
     ledger::{CommitError, OpenError, rules::Refused},
-    pool,
+    pool::{self, LoginError},
 };
 
 /// What went wrong (RFC 9457).
@@ -31,12 +31,18 @@ pub enum Problem {
     /// No token, or none that is good.
     #[oai(status = 401, content_type = "application/problem+json")]
     Unauthenticated(Json<Detail>),
+    /// Not this way.
+    #[oai(status = 403, content_type = "application/problem+json")]
+    Forbidden(Json<Detail>),
     /// No such thing.
     #[oai(status = 404, content_type = "application/problem+json")]
     NotFound(Json<Detail>),
     /// Something stands in the way.
     #[oai(status = 409, content_type = "application/problem+json")]
     Conflict(Json<Detail>),
+    /// Somebody changed it meanwhile.
+    #[oai(status = 412, content_type = "application/problem+json")]
+    ChangedMeanwhile(Json<Detail>),
     /// Too many wrong logins.
     #[oai(status = 429, content_type = "application/problem+json")]
     TooMany(Json<Detail>, #[oai(header = "Retry-After")] u64),
@@ -63,6 +69,19 @@ impl Problem {
         Self::Unauthenticated(detail(401, "Wrong login", "wrong_login", "the name or the password is wrong"))
     }
 
+    pub(super) fn forbidden(code: &str, text: impl Into<String>) -> Self {
+        Self::Forbidden(detail(403, "Not this way", code, text))
+    }
+
+    fn conflict(title: &str, code: &str, text: impl Into<String>) -> Self {
+        Self::Conflict(detail(409, title, code, text))
+    }
+
+    pub(super) fn bad_cursor(cursor: &str) -> Self {
+        let text = format!("`{}` is no cursor of this list: begin again without one", cursor.escape_debug());
+        Self::BadRequest(detail(400, "Bad cursor", "bad_cursor", text))
+    }
+
     pub(super) fn too_many(ms: i64) -> Self {
         let seconds = u64::try_from((ms + 999) / 1_000).unwrap_or(1);
         let text = format!("too many wrong logins; the next one counts in {seconds} s");
@@ -84,8 +103,21 @@ impl From<CommitError> for Problem {
             CommitError::Refused(Refused::NoSuchKey(key)) => {
                 Self::not_found(format!("there is no key {key}"))
             }
+            CommitError::Refused(refused @ Refused::NoSuchClient(_)) => Self::not_found(refused.to_string()),
             CommitError::Refused(refused @ Refused::BadValue { .. }) => {
                 Self::bad_request(refused.to_string())
+            }
+            CommitError::Refused(refused @ Refused::ChangedMeanwhile { .. }) => Self::ChangedMeanwhile(
+                detail(412, "Changed meanwhile", "changed_meanwhile", refused.to_string()),
+            ),
+            CommitError::Refused(refused @ Refused::SecretTaken(_)) => {
+                Self::conflict("Secret taken", "secret_taken", refused.to_string())
+            }
+            CommitError::Refused(refused @ Refused::OfEnvironment(_)) => {
+                Self::conflict("Of the environment", "of_environment", refused.to_string())
+            }
+            CommitError::Refused(refused @ Refused::TooManyClients(_)) => {
+                Self::conflict("Too many", "too_many_clients", refused.to_string())
             }
             CommitError::Log(_) | CommitError::NotDurable(_) | CommitError::Stopping => {
                 Self::unavailable(error.to_string())
@@ -103,6 +135,19 @@ impl From<pool::Error> for Problem {
         match error {
             pool::Error::Commit(error) => error.into(),
             error => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Wrong => Self::wrong_login(),
+            LoginError::TooMany(ms) => Self::too_many(ms),
+            LoginError::Commit(error) => error.into(),
+            LoginError::Pool(error) => error.into(),
+            LoginError::Length | LoginError::NoCurrent => Self::bad_request(error.to_string()),
+            LoginError::Told => Self::conflict("Of the environment", "of_environment", error.to_string()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use http::{Method, header::CONTENT_TYPE};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Error;
@@ -12,7 +13,7 @@ use crate::{config::Config, ledger::clock::Clock, pool, server::running_address}
 pub(super) struct Remote {
     client: reqwest::Client,
     address: SocketAddr,
-    token: String,
+    token: SecretString,
 }
 
 impl Remote {
@@ -21,7 +22,7 @@ impl Remote {
         let address = running_address(&config.data_dir).ok_or_else(|| {
             Error::Remote(format!("{} names no address; is it still starting?", config.data_dir.display()))
         })?;
-        let token = pool::admins(config, String::new())?.cli_token(Clock::system().now()).text;
+        let token = pool::signer(config)?.cli_token(Clock::system().now()).text;
         // The pool is on this machine: a proxy for the outer world would not find it.
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -38,7 +39,7 @@ impl Remote {
         body: Option<Value>,
     ) -> Result<(u16, Vec<u8>), Error> {
         let url = format!("http://{}/api{path}", self.address);
-        let mut request = self.client.request(verb, url).bearer_auth(&self.token);
+        let mut request = self.client.request(verb, url).bearer_auth(self.token.expose_secret());
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }

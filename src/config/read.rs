@@ -13,7 +13,7 @@ use projections::event::Strategy;
 use secrecy::SecretString;
 
 use super::{Config, Database, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
-use crate::gemini::route::Proxy;
+use crate::{gemini::route::Proxy, network::Range};
 
 /// Where values come from, later ones winning.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Sources {
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
-const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES"];
+const NOT_YET: &[&str] = &["LOG_BODIES"];
 /// Settings that are taken without an effect, because existing files have them.
 const NO_EFFECT_YET: &[&str] = &["LOG_RETENTION_DAYS"];
 
@@ -52,6 +52,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         host: reader.optional("HOST", "an IP address such as 127.0.0.1 or ::", |text| text.parse().ok()),
         allow_anonymous: reader.flag("ALLOW_ANONYMOUS"),
         public_url: reader.optional("PUBLIC_URL", URL, url),
+        trusted_proxies: reader.ranges("TRUSTED_PROXIES"),
         data_dir: reader.optional("DATA_DIR", "a folder", |text| Some(PathBuf::from(text))).unwrap_or(beside),
         database,
         admin_username: reader
@@ -302,6 +303,20 @@ impl Reader<'_> {
         proxy
     }
 
+    fn ranges(&mut self, name: &'static str) -> Vec<Range> {
+        let (text, origin) = self.raw(name);
+        self.show(name, text.clone(), origin);
+        let entries = text.split([',', ' ', '\n', '\t']).map(str::trim).filter(|entry| !entry.is_empty());
+        let mut ranges = Vec::new();
+        for entry in entries {
+            match entry.parse() {
+                Ok(range) => ranges.push(range),
+                Err(error) => self.mistake(name, format_args!("`{}` {error}", entry.escape_debug())),
+            }
+        }
+        ranges
+    }
+
     fn list(&mut self, name: &'static str) -> Vec<SecretString> {
         let (text, origin) = self.raw(name);
         let keys = split_keys(&text).unwrap_or_else(|| {
@@ -365,6 +380,7 @@ mod tests {
             ("OUTBOUND_PROXY", "http://ann:s3cret@proxy"),
             ("BODY_MEMORY_BYTES", "2048"),
             ("QUEUE_TIMEOUT", "-1"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8, nginx 10.0.0.1/8"),
         ]))
         .unwrap_err();
         insta::with_settings!({snapshot_path => "../../snapshots", prepend_module_to_snapshot => false}, {
@@ -381,6 +397,13 @@ mod tests {
         for text in ["600.1", "-1", "inf", "nan", "1e2", "5s", "."] {
             assert!(told(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_ranges() {
+        let config = read(&env(&[("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8 ::1")])).unwrap();
+        let shown: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1", "10.0.0.0/8", "::1"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! its answer, so what a killed process loses was under way.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +19,9 @@ use projections::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
+use super::rescue::Refusal;
 use crate::{
+    access::Visit,
     gemini::{
         classify::Classified,
         stream::{Read, Reader},
@@ -45,6 +48,10 @@ pub(super) fn ms(since: Instant) -> u32 {
 /// The record of a client's request; see [`Answered`].
 pub(super) struct RequestRecord {
     pub(super) answered: Answered,
+    /// Where it comes from.
+    pub(super) address: Option<IpAddr>,
+    /// Its place among those of its client, given back when this is recorded.
+    pub(super) visit: Option<Visit>,
     /// How long it waited for a key.
     pub(super) waited: Duration,
     /// What the client calls the request, for the program's own log.
@@ -65,7 +72,7 @@ impl RequestRecord {
         lifecycle: &Lifecycle,
         now: Millis,
         request: RequestId,
-        address: String,
+        address: Option<IpAddr>,
         verb: &Method,
         path: &str,
     ) -> Self {
@@ -73,7 +80,7 @@ impl RequestRecord {
         let answered = Answered {
             request,
             client: None,
-            address,
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
             verb: verb.as_str().chars().take(VERB_KEPT).collect(),
             path: path.get(..cut).unwrap_or_default().to_owned(),
             model: String::new(),
@@ -94,6 +101,8 @@ impl RequestRecord {
         let waited = Duration::ZERO;
         Self {
             answered,
+            address,
+            visit: None,
             waited,
             whole: false,
             client_request_id: None,
@@ -108,6 +117,11 @@ impl RequestRecord {
     pub(super) fn called(&mut self, headers: &HeaderMap) {
         let told = headers.get("x-request-id").and_then(|value| value.to_str().ok());
         self.client_request_id = told.filter(|told| told.len() <= 128).map(str::to_owned);
+    }
+
+    /// Whether the client may ask this model.
+    pub(super) fn may_ask(&self, model: &str) -> Result<(), Refusal> {
+        self.visit.as_ref().map_or(Ok(()), |visit| visit.may_ask(model).map_err(Refusal::Denied))
     }
 
     /// The first byte of an answer is about to go out.
@@ -130,6 +144,9 @@ impl RequestRecord {
 
     fn end(&mut self, outcome: Outcome) -> Option<(Reservation, Fact)> {
         let reservation = self.reservation.take()?;
+        if let Some(visit) = self.visit.as_mut().filter(|_| self.answered.attempts > 0) {
+            visit.sent();
+        }
         self.answered.outcome = outcome;
         self.answered.duration_ms = ms(self.began);
         self.answered.waited_ms = u32::try_from(self.waited.as_millis()).unwrap_or(u32::MAX);

@@ -8,8 +8,10 @@
     reason = "a test that cannot go on fails here, and says where"
 )]
 
+mod admins;
 mod affinity;
 mod bad_input;
+mod clients;
 mod crash;
 mod documents;
 mod edges;
