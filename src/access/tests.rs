@@ -201,6 +201,37 @@ fn a_restart_forgets_nothing_of_the_minute_and_the_day() {
     assert_eq!((usage.minute, usage.day), (2, 3), "what was never sent to Google does not count");
 }
 
+proptest::proptest! {
+    /// However they come, no 60 seconds hold more than may, and who waits as told is let in.
+    #[test]
+    fn law_a_minute_holds_no_more_and_the_told_wait_is_enough(
+        limit in 1u64..6,
+        steps in proptest::collection::vec(0i64..25_000, 1..80),
+    ) {
+        let given = Given::client(|say| say.requests_per_minute = Some(Cap::To(limit)));
+        let mut now = NOON;
+        let mut let_in = Vec::new();
+        for step in steps {
+            now += step;
+            match given.ask(now) {
+                Ok(()) => let_in.push(now),
+                Err(Denied::Minute { back_in, .. }) => {
+                    proptest::prop_assert!((1..=60_000).contains(&back_in));
+                    proptest::prop_assert!(given.ask(now + back_in - 1).is_err(), "not a moment earlier");
+                    now += back_in;
+                    proptest::prop_assert!(given.ask(now).is_ok());
+                    let_in.push(now);
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        let size = usize::try_from(limit).unwrap();
+        for (first, next) in let_in.iter().zip(let_in.iter().skip(size)) {
+            proptest::prop_assert!(next / 1_000 - first / 1_000 >= 60, "{first} {next}");
+        }
+    }
+}
+
 #[test]
 fn of_many_at_once_exactly_so_many_are_let_in() {
     let given = Given::client(|say| say.requests_per_minute = Some(Cap::To(50)));

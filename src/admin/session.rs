@@ -135,7 +135,8 @@ impl SessionApi {
         let told = address.map(|address| address.to_string()).unwrap_or_default();
         let who = Who::new(&username, told, local);
         let token = pool.log_in(&username, SecretString::from(password), who).await?;
-        let seconds = token.expires.saturating_sub(pool.clock.now()) / 1_000;
+        // A browser that forgets it a moment late does no harm.
+        let seconds = (token.expires.saturating_sub(pool.clock.now()) + 999) / 1_000;
         let text = token.text.expose_secret();
         let cookie = cookie::set(text, seconds, is_secure(request, pool));
         let body = LoggedIn {

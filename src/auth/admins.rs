@@ -4,7 +4,14 @@
 //! purpose. It refuses to know how often somebody may try ([`crate::ledger::rules::logins`]). Its invariant: a wrong
 //! name costs the same time as a wrong password.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use argon2::{
     Argon2,
@@ -54,6 +61,8 @@ pub struct Admins {
     lifetime: Duration,
     waiting: Semaphore,
     turn: Semaphore,
+    /// Logins that came too early, and were not looked at.
+    unlooked: AtomicU64,
 }
 
 impl fmt::Debug for Admins {
@@ -81,7 +90,19 @@ impl Admins {
             lifetime,
             waiting: Semaphore::new(WAITING),
             turn: Semaphore::new(1),
+            unlooked: AtomicU64::new(0),
         }
+    }
+
+    /// Counts a login that came too early: nothing else is kept of it, or whoever guesses could fill the log.
+    pub fn too_early(&self) {
+        self.unlooked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Logins since the start that came too early, and were not looked at.
+    #[must_use]
+    pub fn unlooked(&self) -> u64 {
+        self.unlooked.load(Ordering::Relaxed)
     }
 
     /// The administrator's name.

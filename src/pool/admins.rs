@@ -72,20 +72,31 @@ impl Pool {
     ) -> Result<auth::Turn<'_>, LoginError> {
         // Before it waits, because most of an attack ends here; and after, because others were looked at meanwhile.
         self.its_time(who)?;
-        let turn = self.admins.turn().await.ok_or(LoginError::TooMany(CROWDED))?;
+        let turn = self.admins.turn().await.ok_or_else(|| {
+            self.admins.too_early();
+            LoginError::TooMany(CROWDED)
+        })?;
         self.its_time(who)?;
         if turn.fits(name, password).await {
             return Ok(turn);
         }
-        let (who, now) = (who.clone(), self.clock.now());
-        self.ledger.commit(move |state| logins::wrong(state, &who, now)).await?;
+        let (by, now) = (who.clone(), self.clock.now());
+        self.ledger.commit(move |state| logins::wrong(state, &by, now)).await?;
+        let wait_ms = logins::wait(&self.ledger.state().sessions, who, now);
+        if wait_ms > 0 {
+            let unlooked = self.admins.unlooked();
+            tracing::warn!(address = who.address, wait_ms, unlooked, "wrong logins: further ones wait");
+        }
         Err(LoginError::Wrong)
     }
 
     fn its_time(&self, who: &Who) -> Result<(), LoginError> {
         match logins::wait(&self.ledger.state().sessions, who, self.clock.now()) {
             0 => Ok(()),
-            ms => Err(LoginError::TooMany(ms)),
+            ms => {
+                self.admins.too_early();
+                Err(LoginError::TooMany(ms))
+            }
         }
     }
 
