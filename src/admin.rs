@@ -7,6 +7,8 @@
 
 mod audit;
 mod backup;
+mod clients;
+mod cookie;
 mod document;
 mod edge;
 mod events;
@@ -39,13 +41,15 @@ use projections::event::Actor;
 
 pub use self::audit::audit_report;
 use self::problem::Problem;
-use crate::pool::Pool;
+use crate::{auth::Session, pool::Pool};
 
 /// What the document is divided into.
 #[derive(Tags)]
 enum Tag {
     /// Logging in.
     Session,
+    /// Apps' access keys.
+    Clients,
     /// Upstream keys.
     Keys,
     /// Google projects and their quotas.
@@ -70,14 +74,18 @@ enum Tag {
     Status,
 }
 
-/// An administrator's access token.
+/// An administrator's access token; browsers send it in the cookie that logging in gave them.
 #[derive(SecurityScheme)]
 #[oai(ty = "bearer", bearer_format = "JWT", rename = "token")]
 struct Token(Bearer);
 
 impl Token {
+    fn session(&self, pool: &Pool) -> Result<Session, Problem> {
+        pool.session(&self.0.token).ok_or_else(Problem::unauthenticated)
+    }
+
     fn actor(&self, pool: &Pool) -> Result<Actor, Problem> {
-        pool.admins.actor(&self.0.token).ok_or_else(Problem::unauthenticated)
+        self.session(pool).map(|session| session.actor())
     }
 }
 
@@ -87,7 +95,7 @@ fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {
 }
 
 type Apis = (
-    session::SessionApi,
+    (session::SessionApi, clients::ClientsApi),
     keys::KeysApi,
     (keys::bulk::BulkApi, keys::transfer::TransferApi),
     projects::ProjectsApi,
@@ -103,7 +111,7 @@ type Apis = (
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
     let apis = (
-        session::SessionApi(pool.clone()),
+        (session::SessionApi(pool.clone()), clients::ClientsApi(pool.clone())),
         keys::KeysApi(pool.clone()),
         (keys::bulk::BulkApi(pool.clone()), keys::transfer::TransferApi(pool.clone())),
         projects::ProjectsApi(pool.clone()),
@@ -163,11 +171,12 @@ async fn respond(
     body: Option<serde_json::Value>,
 ) -> poem::Response {
     use poem::{Body, Endpoint, Request, http::header};
+    use secrecy::ExposeSecret;
     let token = pool.admins.cli_token(pool.clock.now()).text;
     let mut request = Request::builder()
         .method(verb)
         .uri_str(path)
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
         .finish();
     if let Some(body) = body {
         request

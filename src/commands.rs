@@ -9,6 +9,7 @@
 mod admin;
 mod audit;
 mod backup;
+mod clients;
 mod events;
 mod export;
 mod import;
@@ -42,6 +43,7 @@ use serde_json::{Map, Value, json};
 pub use self::admin::{AdminCommand, admin};
 pub use self::audit::{AuditCommand, audit};
 pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
+pub use self::clients::{ClientsCommand, clients};
 pub use self::events::{EventsCommand, events};
 pub use self::export::ExportEvents;
 pub use self::import::{ExportArgs, ImportArgs};
@@ -270,6 +272,9 @@ pub enum Error {
          file, and say --proxy-file FILE"
     )]
     ProxyCredentials,
+    /// A secret from standard input.
+    #[error("nothing came in: pipe the secret in, on one line")]
+    NoSecret,
     /// Some tests failed.
     #[error("these keys failed the test: {}", keys.iter().map(u32::to_string).collect::<Vec<_>>().join(", "))]
     Failed {

@@ -21,7 +21,7 @@ pub use self::{
     catalogue::{SETTINGS, Setting},
     read::{Sources, parse},
 };
-use crate::gemini::route::Proxy;
+use crate::{gemini::route::Proxy, network::Range};
 
 /// Where the log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct Config {
     pub allow_anonymous: bool,
     /// PUBLIC_URL, without a slash at its end
     pub public_url: Option<String>,
+    /// TRUSTED_PROXIES
+    pub trusted_proxies: Vec<Range>,
     /// GEMINI_BASE_URL, without a slash at its end
     pub gemini_base_url: String,
     /// OUTBOUND_PROXY

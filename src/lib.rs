@@ -5,6 +5,7 @@
 //! of it goes into [`ledger`], which appends it to [`journal`] and folds it into
 //! the state that everything else looks at. README.md has the map.
 
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod commands;
@@ -19,6 +20,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
+pub mod network;
 pub mod pool;
 pub mod proxy;
 pub mod request_log;

@@ -57,6 +57,12 @@ enum Command {
     /// Upstream keys, of a running or a stopped pool
     #[command(subcommand)]
     Keys(commands::KeysCommand),
+    /// Apps' access keys, of a running or a stopped pool
+    #[command(subcommand)]
+    Clients(commands::ClientsCommand),
+    /// The administrator
+    #[command(subcommand)]
+    Admin(commands::AdminCommand),
     /// Google projects: what is left of their quotas, what is closed, and which may be one
     Projects {
         /// As JSON
@@ -159,6 +165,8 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
+        Command::Clients(command) => Ok(commands::clients(command, &config).await?),
+        Command::Admin(command) => Ok(commands::administer(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Models(args) => Ok(commands::models(args, &config).await?),
         Command::Resources(args) => Ok(commands::resources(args, &config).await?),

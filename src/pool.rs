@@ -3,7 +3,9 @@
 //! What an operator can do to the pool is done here, once, whether it comes over
 //! the admin API or from the command line of a stopped pool.
 
+mod admins;
 pub mod audit;
+mod clients;
 mod keys;
 pub mod master;
 pub mod restore;
@@ -18,11 +20,15 @@ use std::{
     sync::Arc,
 };
 
-use projections::{Millis, event::Actor};
+use projections::{
+    Millis,
+    event::{Actor, AdminPasswordChanged},
+};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    auth::{self, Admins, Gatekeeper},
+    access::Access,
+    auth::{self, Admins, Gatekeeper, Signer},
     config::{Config, Database},
     feed::Feed,
     gauges::Gauges,
@@ -43,6 +49,8 @@ use crate::{
 
 use self::audit::Audits;
 pub use self::{
+    admins::LoginError,
+    clients::AccessKey,
     keys::{GivenKey, GivenResult, Revealed, Wanted},
     transfer::{ExportedKey, Imported},
 };
@@ -51,8 +59,10 @@ pub use self::{
 const CLOCK_BEHIND: Millis = 60_000;
 /// Where the command line finds a running server, in DATA_DIR.
 pub(crate) const ADDRESS_FILE: &str = "server.address";
-/// The name under which the made administrator's password is sealed, as a hash.
+/// The name under which the administrator's password that was made or set is sealed, as a hash.
 const ADMIN_PASSWORD: &str = "meta/admin-password";
+/// The name under which the hash of the environment's password is sealed, as it was at the last start.
+const ADMIN_TOLD: &str = "meta/admin-told";
 
 /// Why the pool does not open.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +112,8 @@ pub struct Pool {
     pub vault: Arc<Vault>,
     /// Lets apps in.
     pub gatekeeper: Arc<Gatekeeper>,
+    /// Holds apps to their limits.
+    pub access: Arc<Access>,
     /// Lets administrators in.
     pub admins: Arc<Admins>,
     /// Calls Google.
@@ -145,30 +157,24 @@ impl Pool {
         let _ = std::fs::remove_file(config.data_dir.join(ADDRESS_FILE));
         let sealed = journal.secrets()?;
         let (vault, mut fresh) = master::open_vault(config, &sealed)?;
-        let kept = sealed.iter().find(|(name, _)| name == ADMIN_PASSWORD);
-        let mut made_password = None;
-        let hash = match kept {
-            _ if config.admin_password.is_some() => String::new(),
-            Some((name, sealed)) => String::from_utf8_lossy(&vault.unseal(name, sealed)?).into_owned(),
-            None => {
-                let password = made_up()?;
-                let hash = auth::hash_password(&password)?;
-                fresh.push(vault.seal(ADMIN_PASSWORD, hash.as_bytes())?);
-                made_password = Some(password);
-                hash
-            }
-        };
-        let admins = admins(config, hash)?;
+        let password = admins::in_force(config, &vault, &sealed)?;
+        fresh.extend(password.secrets);
+        let told = config.admin_password.is_some();
+        let (name, lifetime) = (&config.admin_username, config.access_token_lifetime);
+        let admins = Admins::new(name, &password.hash, told, signer(config)?, lifetime);
         let vault = Arc::new(vault);
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
+        let access = Arc::<Access>::default();
         let traces = config.traces.clone().map(|collector| Arc::new(Traces::new(collector)));
         let settings = Arc::new(Settings::new(config.clone()));
         let request_log = Arc::new(RequestLog::new(Arc::clone(&settings)));
+        // Whom the gatekeeper knows must have a door.
         let mut views: Vec<Arc<dyn View>> = vec![
             Arc::clone(&settings) as _,
             Arc::clone(&vault) as _,
             Arc::clone(&scheduler) as _,
+            Arc::clone(&access) as _,
             Arc::clone(&gatekeeper) as _,
             Arc::clone(&request_log) as _,
         ];
@@ -192,7 +198,9 @@ impl Pool {
             );
         }
         if !fresh.is_empty() {
-            ledger.commit(move |_| Ok(Decision { events: Vec::new(), secrets: fresh, answer: () })).await?;
+            let changed = password.changed.then(|| AdminPasswordChanged { actor: Actor::Env }.into());
+            let events = changed.into_iter().collect();
+            ledger.commit(move |_| Ok(Decision { events, secrets: fresh, answer: () })).await?;
         }
         let prober = Prober::new(
             ledger.clone(),
@@ -217,6 +225,7 @@ impl Pool {
             scheduler,
             vault,
             gatekeeper,
+            access,
             admins,
             gemini,
             checkups: Checkups::new(Arc::clone(&prober), clock.clone()),
@@ -228,7 +237,7 @@ impl Pool {
             follows,
             traces,
             gauges,
-            made_password,
+            made_password: password.made,
         })
     }
 
@@ -263,14 +272,13 @@ impl Pool {
     }
 }
 
-/// What administrators are checked with; the command line makes its tokens with it too.
+/// What signs administrators' tokens; the command line makes its own with it.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Vault`].
-pub fn admins(config: &Config, hash: String) -> Result<Admins, Error> {
-    let secret = own_secret(config.secret_key.as_ref(), &config.data_dir, "secret.key", true)?;
-    let (name, lifetime) = (&config.admin_username, config.access_token_lifetime);
-    Ok(Admins::new(name, config.admin_password.clone(), hash, &secret, lifetime))
+pub fn signer(config: &Config) -> Result<Signer, Error> {
+    own_secret(config.secret_key.as_ref(), &config.data_dir, "secret.key", true)
+        .map(|secret| Signer::new(&secret))
 }
 
 /// A secret of the pool's own: as told, or from its file, or made now and kept there for its owner alone.

@@ -43,6 +43,7 @@ use self::{
     retry::Allowance,
 };
 use crate::{
+    access::Access,
     auth::{Admission, Gatekeeper},
     config::LogFailure,
     gauges::Now,
@@ -53,6 +54,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
+    network::client_address,
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
@@ -69,6 +71,7 @@ pub struct Proxy {
     scheduler: Arc<Scheduler>,
     vault: Arc<Vault>,
     gatekeeper: Arc<Gatekeeper>,
+    access: Arc<Access>,
     gemini: Gemini,
     clock: Clock,
     memory: Arc<Semaphore>,
@@ -126,6 +129,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Lets in.
     pub gatekeeper: Arc<Gatekeeper>,
+    /// Holds clients to their limits.
+    pub access: Arc<Access>,
     /// Calls.
     pub gemini: Gemini,
     /// Tells the time.
@@ -142,8 +147,18 @@ impl Proxy {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, settings, request_log, traces } =
-            parts;
+        let Parts {
+            ledger,
+            scheduler,
+            vault,
+            gatekeeper,
+            access,
+            gemini,
+            clock,
+            settings,
+            request_log,
+            traces,
+        } = parts;
         let progress = Arc::<Notify>::default();
         let told = Arc::clone(&settings);
         let patience = move || told.now().queue_timeout;
@@ -153,6 +168,7 @@ impl Proxy {
             scheduler,
             vault,
             gatekeeper,
+            access,
             gemini,
             clock,
             memory: intake::memory(settings.now().body_memory_bytes),
@@ -184,7 +200,9 @@ impl Proxy {
     pub async fn serve(self: &Arc<Self>, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
-        let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
+        let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
+        let address =
+            peer.map(|peer| client_address(peer, request.headers(), &self.settings.now().trusted_proxies));
         let secure = request.scheme() == &http::uri::Scheme::HTTPS;
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
@@ -197,7 +215,7 @@ impl Proxy {
             &self.lifecycle,
             self.clock.now(),
             id,
-            address.unwrap_or_default(),
+            address,
             &parts.method,
             parts.uri.path(),
         );
@@ -253,6 +271,13 @@ impl Proxy {
         record.answered.model.clone_from(&target.model);
         record.answered.method.clone_from(&target.method);
         record.answered.streamed = target.streamed;
+        if let Some(client) = record.answered.client {
+            let entered = self.access.enter(client, record.address, record.answered.started);
+            record.visit = Some(entered.map_err(Refusal::Denied)?);
+        }
+        if !target.model.is_empty() {
+            record.may_ask(&target.model)?;
+        }
         // The client's own deadline (gemini-wire §2) is the request's, where it is the shorter.
         let own = client.get("x-server-timeout").and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
         let own =
@@ -303,6 +328,12 @@ impl Proxy {
             asked.target.streamed |= scan.stream().unwrap_or_default();
             record.answered.model.clone_from(&asked.model);
             record.answered.streamed = asked.target.streamed;
+            // What asks a model without naming it could ask any.
+            if (!asked.model.is_empty() || asked.target.asks_a_model())
+                && let Err(refusal) = record.may_ask(&asked.model)
+            {
+                return refuse(record, &refusal, shape).await;
+            }
         }
         asked.sticky = if settings.strategy == Strategy::Sticky { body.conversation(&asked) } else { None };
         let references = affinity::references(&asked, &body);

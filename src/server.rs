@@ -142,6 +142,7 @@ impl Service {
             scheduler: Arc::clone(&pool.scheduler),
             vault: Arc::clone(&pool.vault),
             gatekeeper: Arc::clone(&pool.gatekeeper),
+            access: Arc::clone(&pool.access),
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
             settings: Arc::clone(&pool.settings),

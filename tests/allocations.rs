@@ -1,4 +1,4 @@
-//! Choosing a key allocates nothing, whatever comes of it. A program of its own,
+//! Choosing a key allocates nothing, whatever comes of it, nor does counting a client. A program of its own,
 //! because counting takes the place of the allocator.
 
 #[path = "../benches/scheduler/pools.rs"]
@@ -6,6 +6,7 @@ mod pools;
 
 use allocation_counter::measure;
 use gemini_pool::{
+    access::Access,
     ledger::View,
     scheduler::{Ask, From, Scheduler},
 };
@@ -121,4 +122,27 @@ fn probing_allocates_nothing() {
 #[test]
 fn an_allocation_would_be_seen() {
     assert_eq!(measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);
+}
+
+/// A request that comes in and goes out again, minute after minute, is counted in room that is there.
+#[test]
+fn counting_a_client_allocates_nothing() {
+    use projections::{
+        ClientId, Digest,
+        event::{Actor, ClientAdded},
+    };
+    let mut state = State::default();
+    let (client, digest) = (ClientId(1), Digest([1; 32]));
+    let event = ClientAdded { client, name: String::new(), tail: String::new(), digest, actor: Actor::Cli };
+    state.apply(&Recorded { seq: 1, at: NOW, event: event.into() });
+    let access = Access::default();
+    access.rebuild(&state);
+    let counted = measure(|| {
+        for step in 0..10_000 {
+            let mut visit = access.enter(client, None, NOW + step * 77).unwrap();
+            visit.sent();
+        }
+    });
+    assert_eq!(counted.count_total, 0);
+    assert_eq!(access.usage(client, NOW + 769_923).minute, 779);
 }

@@ -8,7 +8,9 @@ use crate::{
     event::Recorded,
     id::{Millis, Seq},
     keys::Keys,
+    quotas::Quotas,
     resources::Resources,
+    sessions::Sessions,
     settings::Settings,
     siblings::Siblings,
     statistics::Statistics,
@@ -46,6 +48,12 @@ pub struct State {
     /// What was dropped from the log.
     #[serde(default)]
     pub trims: Trims,
+    /// What clients used of their limits.
+    #[serde(default)]
+    pub quotas: Quotas,
+    /// Administrators' sessions and failed logins.
+    #[serde(default)]
+    pub sessions: Sessions,
 }
 
 impl State {
@@ -66,6 +74,8 @@ impl State {
         self.siblings.apply(recorded, &self.keys);
         self.settings.apply(recorded);
         self.trims.apply(recorded);
+        self.quotas.apply(recorded, &self.access);
+        self.sessions.apply(recorded);
         self.seq = recorded.seq;
         self.at = recorded.at;
     }

@@ -14,6 +14,7 @@ use poem::{
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError};
 
 use super::{
+    cookie,
     document::Document,
     idempotency::Repeats,
     problem::{Code, Problem, Wrong},
@@ -40,6 +41,8 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
     }
 
     async fn answer(&self, mut request: Request) -> Result<Response, Problem> {
+        let public_url = self.pool.settings.now().public_url.clone();
+        cookie::accept(&mut request, public_url.as_deref())?;
         let document = Document::of_this_program();
         let path = request.uri().path().to_owned();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -102,8 +105,8 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
     fn actor(&self, request: &Request) -> Option<String> {
         let header = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = header.split_once(' ')?;
-        let actor = scheme.eq_ignore_ascii_case("bearer").then(|| self.pool.admins.actor(token.trim()))??;
-        serde_json::to_string(&actor).ok()
+        let session = scheme.eq_ignore_ascii_case("bearer").then(|| self.pool.session(token.trim()))??;
+        serde_json::to_string(&session.actor()).ok()
     }
 }
 

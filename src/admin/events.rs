@@ -229,8 +229,9 @@ impl EventsApi {
         });
         let after = told.transpose()?.or(after.0);
         // Not the pool: whoever listens must not keep the log open when the server stops.
-        let (admins, token) = (Arc::clone(&pool.admins), token.0.token);
-        let allowed = Box::new(move || admins.actor(&token).is_some());
+        let (pool_there, token) = (Arc::downgrade(pool), token.0.token);
+        let allowed =
+            Box::new(move || pool_there.upgrade().is_some_and(|pool| pool.session(&token).is_some()));
         let reader = Feed::listen(&pool.feed, after, wanted.filter()?, allowed)?;
         Ok(LiveEvents::new(reader))
     }

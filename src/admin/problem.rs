@@ -16,7 +16,8 @@ use crate::{
     feed::NoFeed,
     health::{checkup::NoCheckup, prober::NotChecked},
     ledger::{CommitError, OpenError, PastError, rules::Refused},
-    pool, request_log,
+    pool::{self, LoginError},
+    request_log,
 };
 
 /// One thing that is wrong with a request.
@@ -86,12 +87,20 @@ codes! {
     NotLoggedIn = 401 "not_logged_in" "Not logged in";
     /// A wrong name or password.
     WrongLogin = 401 "wrong_login" "Wrong login";
+    /// A change by a browser's cookie that may be another site's.
+    CrossSite = 403 "cross_site" "Cross-site request";
     /// No such thing.
     NotFound = 404 "not_found" "Not found";
     /// A path with another method.
     MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
     /// Resources at Google could not be reached any more.
     ResourcesLive = 409 "resources_live" "Resources live";
+    /// A secret that is another's.
+    SecretTaken = 409 "secret_taken" "Secret taken";
+    /// What the environment says, the program does not change.
+    OfEnvironment = 409 "of_environment" "Of the environment";
+    /// As many clients as there may be.
+    TooManyClients = 409 "too_many_clients" "Too many clients";
     /// The key is in the pool already.
     DuplicateKey = 409 "duplicate_key" "Duplicate key";
     /// The log does not go as far as the asker thinks.
@@ -325,7 +334,10 @@ impl From<CommitError> for Problem {
         };
         let text = refused.to_string();
         match refused {
-            Refused::NoSuchKey(_) => Self::not_found(text),
+            Refused::NoSuchKey(_) | Refused::NoSuchClient(_) => Self::not_found(text),
+            Refused::SecretTaken(_) => Self::of(Code::SecretTaken, text),
+            Refused::OfEnvironment(_) => Self::of(Code::OfEnvironment, text),
+            Refused::TooManyClients(_) => Self::of(Code::TooManyClients, text),
             Refused::BadValue { name, wants } => {
                 Self::bad_request(text).with(vec![Wrong { name: name.to_owned(), wants }])
             }
@@ -355,6 +367,19 @@ impl From<pool::Error> for Problem {
         match error {
             pool::Error::Commit(error) => error.into(),
             error => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Wrong => Self::wrong_login(),
+            LoginError::TooMany(ms) => Self::too_many(ms),
+            LoginError::Commit(error) => error.into(),
+            LoginError::Pool(error) => error.into(),
+            LoginError::Length | LoginError::NoCurrent => Self::bad_request(error.to_string()),
+            LoginError::Told => Self::of(Code::OfEnvironment, error.to_string()),
         }
     }
 }
@@ -413,7 +438,7 @@ mod tests {
             let (status, word, _) = code.parts();
             let declared = MEANINGS.iter().any(|(_, meant, _)| *meant == status);
             // Given by the doors, before any operation.
-            assert!(declared || matches!(status, 405 | 500), "{word}");
+            assert!(declared || matches!(status, 403 | 405 | 500), "{word}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::{Method, header::CONTENT_TYPE};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Error;
@@ -29,7 +30,7 @@ pub(super) async fn ready(config: &Config) -> Result<(u16, Value), Error> {
 pub(super) struct Remote {
     client: reqwest::Client,
     address: SocketAddr,
-    token: String,
+    token: SecretString,
 }
 
 impl Remote {
@@ -38,7 +39,7 @@ impl Remote {
         let address = running_address(&config.data_dir).ok_or_else(|| {
             Error::Remote(format!("{} names no address; is it still starting?", config.data_dir.display()))
         })?;
-        let token = pool::admins(config, String::new())?.cli_token(Clock::system().now()).text;
+        let token = pool::signer(config)?.cli_token(Clock::system().now()).text;
         // The pool is on this machine: a proxy for the outer world would not find it.
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -75,7 +76,7 @@ impl Remote {
 
     async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
         let url = format!("http://{}/api{path}", self.address);
-        let mut request = self.client.request(verb, url).bearer_auth(&self.token);
+        let mut request = self.client.request(verb, url).bearer_auth(self.token.expose_secret());
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
@@ -91,7 +92,8 @@ impl Remote {
         let url = format!("http://{}/api{path}", self.address);
         let failed =
             |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
-        let response = self.client.get(url).bearer_auth(&self.token).send().await.map_err(failed)?;
+        let response =
+            self.client.get(url).bearer_auth(self.token.expose_secret()).send().await.map_err(failed)?;
         if response.status().is_success() {
             return Ok(Feed { response, read: Vec::new() });
         }

@@ -60,6 +60,13 @@ pub const SETTINGS: &[Setting] = &[
         "The pool's address as apps see it, such as https://gemini.example.org, for upload addresses in \
          answers. Default: the Host that the request names.",
     ),
+    live(
+        "TRUSTED_PROXIES",
+        "",
+        "Addresses and ranges of your own reverse proxies, such as 127.0.0.1, 10.0.0.0/8. Where a request comes from \
+         one of them, the client's address is the nearest in X-Forwarded-For (or else Forwarded) that is none of \
+         them; from anybody else those headers are not believed.",
+    ),
     setting(
         "DATABASE_URL",
         "fjall:./data",

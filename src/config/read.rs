@@ -13,7 +13,7 @@ use projections::event::Strategy;
 use secrecy::SecretString;
 
 use super::{Config, Database, LogBodies, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
-use crate::gemini::route::Proxy;
+use crate::{gemini::route::Proxy, network::Range};
 
 /// Where values come from, later ones winning.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,6 @@ impl Sources {
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
-const NOT_YET: &[&str] = &["TRUSTED_PROXIES"];
 
 /// Reads and checks every setting.
 ///
@@ -72,6 +71,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         host: reader.optional("HOST", "an IP address such as 127.0.0.1 or ::", |text| text.parse().ok()),
         allow_anonymous: reader.flag("ALLOW_ANONYMOUS"),
         public_url: reader.optional("PUBLIC_URL", URL, url),
+        trusted_proxies: reader.ranges("TRUSTED_PROXIES"),
         data_dir: reader.optional("DATA_DIR", "a folder", |text| Some(PathBuf::from(text))).unwrap_or(beside),
         database,
         admin_username: reader
@@ -205,7 +205,7 @@ impl Reader<'_> {
     fn refuse_unknown(&mut self) {
         for name in self.sources.dot_env.keys() {
             let base = name.strip_suffix("_FILE").unwrap_or(name);
-            if SETTINGS.iter().any(|setting| setting.name == base) || NOT_YET.contains(&base) {
+            if SETTINGS.iter().any(|setting| setting.name == base) {
                 continue;
             }
             let near = SETTINGS.iter().find(|setting| strsim::damerau_levenshtein(setting.name, base) <= 2);
@@ -214,13 +214,6 @@ impl Reader<'_> {
                     self.mistake(name, format_args!("is no setting; did you mean {}?", setting.name))
                 }
                 None => self.warnings.push(format!("{name} in .env is no setting of this program")),
-            }
-        }
-        for name in NOT_YET {
-            let set =
-                |values: &BTreeMap<String, String>| values.get(*name).is_some_and(|value| !value.is_empty());
-            if set(&self.sources.dot_env) || set(&self.sources.environment) {
-                self.mistake(name, "is not supported by this version; remove it");
             }
         }
     }
@@ -338,6 +331,20 @@ impl Reader<'_> {
         proxy
     }
 
+    fn ranges(&mut self, name: &'static str) -> Vec<Range> {
+        let (text, origin) = self.raw(name);
+        self.show(name, text.clone(), origin);
+        let entries = text.split([',', ' ', '\n', '\t']).map(str::trim).filter(|entry| !entry.is_empty());
+        let mut ranges = Vec::new();
+        for entry in entries {
+            match entry.parse() {
+                Ok(range) => ranges.push(range),
+                Err(error) => self.mistake(name, format_args!("`{}` {error}", entry.escape_debug())),
+            }
+        }
+        ranges
+    }
+
     fn list(&mut self, name: &'static str) -> Vec<SecretString> {
         let (text, origin) = self.raw(name);
         let keys = split_keys(&text).unwrap_or_else(|| {
@@ -401,6 +408,7 @@ mod tests {
             ("OUTBOUND_PROXY", "http://ann:s3cret@proxy"),
             ("BODY_MEMORY_BYTES", "2048"),
             ("QUEUE_TIMEOUT", "-1"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8, nginx 10.0.0.1/8"),
         ]))
         .unwrap_err();
         insta::with_settings!({snapshot_path => "../../snapshots", prepend_module_to_snapshot => false}, {
@@ -417,6 +425,13 @@ mod tests {
         for text in ["600.1", "-1", "inf", "nan", "1e2", "5s", "."] {
             assert!(told(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_ranges() {
+        let config = read(&env(&[("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8 ::1")])).unwrap();
+        let shown: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1", "10.0.0.0/8", "::1"]);
     }
 
     #[test]

@@ -68,6 +68,14 @@ pub struct Target {
     pub live: bool,
 }
 
+impl Target {
+    /// Whether it asks a model that only its body can name. Files and the like name none.
+    #[must_use]
+    pub fn asks_a_model(&self) -> bool {
+        self.model_in_body && !self.method.starts_with("files.")
+    }
+}
+
 /// Why a request is not sent on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {

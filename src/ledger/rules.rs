@@ -3,18 +3,24 @@
 //! Pure: the state and a wish in, events or a refusal out. Every time that a
 //! gate is to stay closed for is decided here, once, and goes into the event.
 
+mod clients;
 mod findings;
 mod import;
+pub mod logins;
 pub mod resources;
 mod settings;
 mod update;
 
 use projections::{
-    Digest, Event, Fingerprint, KeyId, Seq, State,
-    event::{Actor, ClientAdded, ClientRemoved, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset},
+    ClientId, Event, Fingerprint, KeyId, Seq, State,
+    event::{Actor, KeyAdded, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset},
 };
 
 pub use self::{
+    clients::{
+        ClientWishes, NewClient, add_client, remove_client, replace_client_key, sync_env_clients,
+        update_client,
+    },
     findings::{Penalty, attempted, began, checked},
     import::{AddedClient, Imported, import},
     settings::change_settings,
@@ -71,6 +77,18 @@ pub enum Refused {
     /// Settings that cannot be so: names, and what each wants.
     #[error("{}", .0.iter().map(|(name, wants)| format!("{name}: {wants}")).collect::<Vec<_>>().join("; "))]
     BadSettings(Vec<(String, String)>),
+    /// There is no such client.
+    #[error("there is no access key {0}")]
+    NoSuchClient(ClientId),
+    /// A secret that is another's.
+    #[error("{0}")]
+    SecretTaken(&'static str),
+    /// What the environment says, the program does not change.
+    #[error("{0}")]
+    OfEnvironment(&'static str),
+    /// As many as there may be.
+    #[error("there are {0} access keys, as many as there may be: remove some that are no longer used")]
+    TooManyClients(usize),
     /// What lives at Google could not be reached any more.
     #[error(
         "project {project} would have no key left, and {count} of its resources at Google still live: {}{}. Nobody \
@@ -216,42 +234,6 @@ pub fn change_keys(
                 decision.secrets.extend(there.map(|name| SecretChange { name, sealed: None }));
             }
         }
-    }
-    Ok(decision)
-}
-
-/// A client named by the environment.
-#[derive(Debug)]
-pub struct NewClient {
-    /// The digest of its access key.
-    pub digest: Digest,
-    /// The last four characters.
-    pub tail: String,
-}
-
-/// Makes the clients of origin `env` those that the environment names: new ones are
-/// added, and what is no longer named loses its access.
-///
-/// # Errors
-/// None so far.
-pub fn sync_env_clients(state: &State, named: Vec<NewClient>) -> Result<Decision<()>, Refused> {
-    let mut decision = Decision { events: Vec::new(), secrets: Vec::new(), answer: () };
-    for client in state.access.iter().filter(|client| client.actor == Actor::Env) {
-        if !named.iter().any(|new| new.digest == client.digest) {
-            decision.events.push(ClientRemoved { client: client.id, actor: Actor::Env }.into());
-        }
-    }
-    let mut next = state.access.next_id();
-    let mut here = std::collections::BTreeSet::new();
-    for new in named {
-        let known = state.access.by_digest(&new.digest).is_some() || state.access.was_removed(&new.digest);
-        if known || !here.insert(new.digest) {
-            continue;
-        }
-        let (client, name) = (next, format!("env {next}"));
-        next = projections::ClientId(client.0.saturating_add(1));
-        let (digest, tail) = (new.digest, new.tail);
-        decision.events.push(ClientAdded { client, name, tail, digest, actor: Actor::Env }.into());
     }
     Ok(decision)
 }

@@ -123,6 +123,7 @@ impl Proxy {
         asked.deadline = Instant::now() + asked.timeout;
         asked.model = setup.model;
         record.answered.model.clone_from(&asked.model);
+        record.may_ask(&asked.model)?;
         // A session is gone on with in the project where it began.
         asked.only = setup.handle.as_deref().and_then(|handle| self.handles.owner(handle));
         tokio::select! {

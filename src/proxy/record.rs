@@ -6,6 +6,7 @@
 //! its answer, so what a killed process loses was under way.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +19,9 @@ use projections::{
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
+use super::rescue::Refusal;
 use crate::{
+    access::Visit,
     gemini::{
         classify::Classified,
         stream::{Read, Reader},
@@ -46,6 +49,10 @@ pub(super) fn ms(since: Instant) -> u32 {
 /// The record of a client's request; see [`Answered`].
 pub(super) struct RequestRecord {
     pub(super) answered: Answered,
+    /// Where it comes from.
+    pub(super) address: Option<IpAddr>,
+    /// Its place among those of its client, given back when this is recorded.
+    pub(super) visit: Option<Visit>,
     /// How long it waited for a key.
     pub(super) waited: Duration,
     /// What the client calls the request, for the program's own log.
@@ -68,7 +75,7 @@ impl RequestRecord {
         lifecycle: &Lifecycle,
         now: Millis,
         request: RequestId,
-        address: String,
+        address: Option<IpAddr>,
         verb: &Method,
         path: &str,
     ) -> Self {
@@ -76,7 +83,7 @@ impl RequestRecord {
         let answered = Answered {
             request,
             client: None,
-            address,
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
             verb: verb.as_str().chars().take(VERB_KEPT).collect(),
             path: path.get(..cut).unwrap_or_default().to_owned(),
             model: String::new(),
@@ -98,6 +105,8 @@ impl RequestRecord {
         let waited = Duration::ZERO;
         Self {
             answered,
+            address,
+            visit: None,
             waited,
             whole: false,
             client_request_id: None,
@@ -125,6 +134,11 @@ impl RequestRecord {
         self.bodies.as_mut().map(|(_, capture)| &mut **capture)
     }
 
+    /// Whether the client may ask this model.
+    pub(super) fn may_ask(&self, model: &str) -> Result<(), Refusal> {
+        self.visit.as_ref().map_or(Ok(()), |visit| visit.may_ask(model).map_err(Refusal::Denied))
+    }
+
     /// The first byte of an answer is about to go out.
     pub(super) fn first_byte(&mut self) {
         self.answered.first_byte_ms = Some(ms(self.began));
@@ -145,6 +159,9 @@ impl RequestRecord {
 
     fn end(&mut self, outcome: Outcome) -> Option<(Reservation, Fact)> {
         let reservation = self.reservation.take()?;
+        if let Some(visit) = self.visit.as_mut().filter(|_| self.answered.attempts > 0) {
+            visit.sent();
+        }
         self.answered.outcome = outcome;
         self.answered.duration_ms = ms(self.began);
         self.answered.waited_ms = u32::try_from(self.waited.as_millis()).unwrap_or(u32::MAX);

@@ -4,13 +4,18 @@
 //! are `google.rpc.Status`; below `/openai/` the same in an array; Interactions
 //! have a code in words. Always `application/json`, or the SDKs show raw text.
 
+mod denied;
+
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use poem::{Body, Response};
 use projections::Millis;
 use serde_json::{Value, json};
 
-use crate::gemini::target::{BadTarget, Shape};
+use crate::{
+    access::Denied,
+    gemini::target::{BadTarget, Shape},
+};
 
 /// Longest `Retry-After`, in seconds: some clients sleep whatever it says.
 const RETRY_AFTER_MOST: i64 = 60;
@@ -28,6 +33,8 @@ pub enum Refusal {
         /// Whether there was one.
         presented: bool,
     },
+    /// A known client that may not.
+    Denied(Denied),
     /// The headers are too large, in bytes.
     HeadersTooLarge(usize),
     /// The body is too large; the limit in bytes.
@@ -114,6 +121,7 @@ impl Refusal {
         match self {
             Self::Target(_) => "BAD_PATH",
             Self::Unknown { .. } => "CLIENT_KEY_INVALID",
+            Self::Denied(denied) => denied::reason(denied),
             Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
             Self::BodyBroken => "BODY_BROKEN",
@@ -147,6 +155,7 @@ impl Refusal {
             Self::Unknown { .. } | Self::EphemeralToken => {
                 (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication")
             }
+            Self::Denied(denied) => denied::status(denied),
             Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "FAILED_PRECONDITION", "invalid_request"),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
@@ -179,8 +188,9 @@ impl Refusal {
                     .to_owned()
             }
             Self::Unknown { presented: true } => "Gemini-Pool does not know this access key. It wants one of its own \
-                 (ALLOWED_API_KEYS), not a Google API key."
+                 (ALLOWED_API_KEYS, or `gemini-pool clients create`), not a Google API key."
                 .to_owned(),
+            Self::Denied(denied) => denied::message(denied),
             Self::HeadersTooLarge(most) => format!("The request's headers are over {most} bytes."),
             Self::BodyTooLarge(most) => format!(
                 "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API."
@@ -252,6 +262,7 @@ impl Refusal {
         match self {
             Self::AllOut { back_in, .. } | Self::OwnerOut { back_in, .. } => *back_in,
             Self::QueueFull { back_in, .. } | Self::ModelDown { back_in, .. } => Some(*back_in),
+            Self::Denied(denied) => denied::retry_in(denied),
             Self::NoMemory | Self::Stopping => Some(1_000),
             _ => None,
         }
@@ -325,6 +336,9 @@ impl Refusal {
                     "quotaDimensions": {"location": "global", "model": model},
                 }],
             }));
+        }
+        if let Self::Denied(denied) = self {
+            details.extend(denied::quota(denied));
         }
         if let Some(ms) = self.retry_in() {
             details.push(json!({

@@ -1,5 +1,6 @@
 //! Live sessions: real sockets, the real binary, and the simulated Google behind it.
 
+mod access;
 mod ends;
 mod failover;
 mod passing;

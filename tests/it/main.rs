@@ -8,9 +8,11 @@
     reason = "a test that cannot go on fails here, and says where"
 )]
 
+mod admins;
 mod affinity;
 mod auditing;
 mod bad_input;
+mod clients;
 mod crash;
 mod documents;
 mod edges;

@@ -328,6 +328,16 @@ impl Operator {
         Self { http: http(), origin: origin.to_owned(), token }
     }
 
+    /// With a token that is there.
+    pub(crate) fn with_token(origin: &str, token: &str) -> Self {
+        Self { http: http(), origin: origin.to_owned(), token: token.to_owned() }
+    }
+
+    /// What it shows.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) async fn call(&self, verb: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let (status, answer) = self.try_call(verb, path, body).await;
         assert_ne!(status, 0, "the server is gone");

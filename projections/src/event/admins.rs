@@ -28,7 +28,9 @@ pub struct AdminLoginFailed {
 pub struct AdminLoggedOut {
     /// The administrator's name.
     pub name: String,
-    /// The number of the token that is refused from now on.
+    /// The number of the token that is refused from now on; in JSON, where numbers are too small, 32
+    /// hexadecimal digits.
+    #[serde(with = "wide")]
     pub token: u128,
     /// When it would have ended by itself.
     pub expires: Millis,
@@ -70,4 +72,26 @@ pub struct SettingChange {
     pub name: String,
     /// Its value from now on; cleared: what the environment says counts again.
     pub value: Change,
+}
+
+/// A number that JSON cannot hold: there it is text, and else it is what it is.
+mod wide {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(&format_args!("{number:032x}"))
+        } else {
+            number.serialize(serializer)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            u128::from_str_radix(&text, 16).map_err(D::Error::custom)
+        } else {
+            u128::deserialize(deserializer)
+        }
+    }
 }

@@ -6,7 +6,8 @@
 use projections::{
     Class, ClientId, Digest, Event, Fingerprint, KeyId, Millis, Recorded, RequestId,
     event::{
-        Actor, AdminLoggedIn, AdminLoginFailed, Answered, Attempted, Change, ClientAdded, ClientRemoved,
+        Actor, AdminLoggedIn, AdminLoggedOut, AdminLoginFailed, AdminLoginsDelayed, AdminPasswordChanged,
+        Answered, Attempted, Cap, Change, ClientAdded, ClientKeyReplaced, ClientRemoved, ClientUpdated,
         GateClosed, GateOpened, KeyAdded, KeyChecked, KeyDisabled, KeyEnabled, KeyRemoved, KeyReset,
         KeyUpdated, Opened, Outcome, PassedOver, ProjectLearned, QuotaDayBegan, QuotaTurnLearned, Released,
         ResourceBound, ResourceReleased, Scope, ServerStarted, ServerStopped, Strategy as Choosing, Tokens,
@@ -121,6 +122,62 @@ fn client_added() -> impl Strategy<Value = Event> {
         ClientAdded { client, name: "app".to_owned(), tail: "abcd".to_owned(), digest: Digest(digest), actor }
             .into()
     })
+}
+
+fn cap() -> impl Strategy<Value = Option<Cap>> {
+    option::of(
+        prop_oneof![1 => Just(Cap::Lifted), 2 => any::<u64>().prop_map(Cap::To), 2 => (0u64..9).prop_map(Cap::To)],
+    )
+}
+
+fn client_updated() -> impl Strategy<Value = Event> {
+    let words = (option::of(word(&["app", ""])), option::of(word(&["", "記得"])), option::of(any::<bool>()));
+    let lists =
+        (option::of(vec(word(&["pro", "fl*"]), 0..3)), option::of(vec(word(&["10.0.0.0/8", "::1"]), 0..3)));
+    (client(), actor(), words, lists, (cap(), cap(), cap(), cap(), cap())).prop_map(
+        |(client, actor, (name, note, enabled), (models, addresses), caps)| {
+            let (expires, requests_per_minute, requests_per_day, tokens_per_day, concurrent) = caps;
+            ClientUpdated {
+                client,
+                actor,
+                name,
+                note,
+                enabled,
+                expires,
+                models,
+                addresses,
+                requests_per_minute,
+                requests_per_day,
+                tokens_per_day,
+                concurrent,
+            }
+            .into()
+        },
+    )
+}
+
+/// Digests meet those of other clients, and of old ones.
+fn client_key_replaced() -> impl Strategy<Value = Event> {
+    (client(), client(), any::<bool>(), actor()).prop_map(|(client, like, other, actor)| {
+        let mut digest = [u8::from(other); 32];
+        digest[..4].copy_from_slice(&like.0.to_be_bytes());
+        ClientKeyReplaced { client, tail: "efgh".to_owned(), digest: Digest(digest), actor }.into()
+    })
+}
+
+fn of_admins() -> impl Strategy<Value = Event> {
+    let name = || word(&["ann", "eve", ""]);
+    let address = || word(&["::1", "10.0.0.1", ""]);
+    prop_oneof![
+        (name(), address()).prop_map(|(name, address)| AdminLoggedIn { name, address }.into()),
+        (name(), address()).prop_map(|(name, address)| AdminLoginFailed { name, address }.into()),
+        (name(), 0u128..5, time())
+            .prop_map(|(name, token, expires)| AdminLoggedOut { name, token, expires }.into()),
+        actor().prop_map(|actor| AdminPasswordChanged { actor }.into()),
+        (option::of(name()), option::of(address()), any::<u32>(), time()).prop_map(
+            |(name, address, failures, until)| AdminLoginsDelayed { name, address, failures, until }.into()
+        ),
+    ]
 }
 
 fn violation() -> impl Strategy<Value = Violation> {
@@ -311,8 +368,9 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         8 => attempted().prop_map(Event::from),
         4 => answered().prop_map(Event::from),
         1 => unknown(),
-        1 => word(&["ann", ""]).prop_map(|name| AdminLoggedIn { name, address: "::1".to_owned() }.into()),
-        1 => word(&["eve", ""]).prop_map(|name| AdminLoginFailed { name, address: "::1".to_owned() }.into()),
+        2 => client_updated(),
+        1 => client_key_replaced(),
+        3 => of_admins(),
         1 => word(&["1.2.3"]).prop_map(|version| ServerStarted { version, address: "::1".to_owned() }.into()),
         1 => any::<u32>().prop_map(|abandoned| ServerStopped { abandoned }.into()),
     ]

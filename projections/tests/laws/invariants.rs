@@ -52,6 +52,16 @@ fn invariant_fingerprints_name_their_keys(state: &State) {
     assert_eq!(sizes(state, "access", "digests"), state.access.iter().len());
 }
 
+/// Nobody's minute holds more than 60 seconds, and only clients that are there have counters.
+fn invariant_quotas_are_bounded(state: &State) {
+    let quotas = serde_json::to_value(&state.quotas).unwrap();
+    for (client, used) in quotas["clients"].as_object().unwrap() {
+        let client = client.parse().unwrap();
+        assert!(state.access.get(client).is_some(), "client {client} is not there");
+        assert!(used["minute"]["seconds"].as_array().unwrap().len() <= 60, "{used}");
+    }
+}
+
 /// A key is ready exactly when nothing stands before a question about no model and no method.
 fn invariant_condition_is_what_closed_says(state: &State, now: Millis) {
     for key in state.keys.iter() {
@@ -126,6 +136,7 @@ proptest! {
             invariant_projects_and_keys_agree(&state);
             invariant_fingerprints_name_their_keys(&state);
             invariant_condition_is_what_closed_says(&state, recorded.at);
+            invariant_quotas_are_bounded(&state);
             invariant_owners_can_be_asked(&state);
             invariant_numbers_are_new(&state, highest);
             if let Some((id, fingerprint)) = left {
@@ -146,6 +157,7 @@ proptest! {
             invariant_projects_and_keys_agree(&state);
             invariant_fingerprints_name_their_keys(&state);
             invariant_condition_is_what_closed_says(&state, recorded.at);
+            invariant_quotas_are_bounded(&state);
             invariant_owners_can_be_asked(&state);
         }
     }

@@ -1,5 +1,6 @@
 //! Given a state, when something is asked or happens, then these events follow.
 
+mod clients;
 mod commands;
 mod learning;
 mod tries;

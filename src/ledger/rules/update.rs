@@ -13,7 +13,7 @@ use super::{Added, Decision, NewKey, Refused, add_keys};
 use crate::journal::SecretChange;
 
 /// Characters of a label, and of a project's name.
-const LABEL: usize = 100;
+pub(super) const LABEL: usize = 100;
 /// Characters of a note.
 const NOTE: usize = 1_000;
 /// Tags of a key, and the characters of one.
@@ -205,34 +205,43 @@ fn tidy(wishes: Wishes) -> Result<Wishes, Refused> {
         let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
         return Err(bad("weight", format!("wants a number from {least} to {most}, not {weight}")));
     }
+    Ok(Wishes {
+        enabled,
+        label: label.map(|label| line("label", &label, LABEL)).transpose()?,
+        note: note.map(|note| text(&note)).transpose()?,
+        tags: list("tags", tags, TAGS, str::to_owned)?,
+        project,
+        weight,
+        priority,
+        models: patterns(models)?,
+        proxy,
+    })
+}
+
+/// Models, or patterns of them.
+pub(super) fn patterns(models: Option<Vec<String>>) -> Result<Option<Vec<String>>, Refused> {
     let short = |model: &str| model.strip_prefix("models/").unwrap_or(model).to_owned();
     let models = list("models", models, MODELS, short)?;
     if models.iter().flatten().any(|model| model.contains(char::is_whitespace)) {
         return Err(bad("models", "wants names, or patterns with `*`, without spaces".to_owned()));
     }
-    let text = |note: &str| note.chars().all(|c| c == '\n' || c == '\t' || !c.is_control());
-    let note = match note.map(|note| note.trim().replace("\r\n", "\n")) {
-        Some(note) if note.chars().count() > NOTE => {
-            return Err(bad("note", format!("wants at most {NOTE} characters")));
-        }
-        Some(note) if !text(&note) => return Err(bad("note", "holds control characters".to_owned())),
-        note => note,
-    };
-    Ok(Wishes {
-        enabled,
-        label: label.map(|label| line("label", &label, LABEL)).transpose()?,
-        note,
-        tags: list("tags", tags, TAGS, str::to_owned)?,
-        project,
-        weight,
-        priority,
-        models,
-        proxy,
-    })
+    Ok(models)
+}
+
+/// Something to remember, which may have several lines.
+pub(super) fn text(note: &str) -> Result<String, Refused> {
+    let note = note.trim().replace("\r\n", "\n");
+    if note.chars().count() > NOTE {
+        return Err(bad("note", format!("wants at most {NOTE} characters")));
+    }
+    if note.chars().any(|c| c != '\n' && c != '\t' && c.is_control()) {
+        return Err(bad("note", "holds control characters".to_owned()));
+    }
+    Ok(note)
 }
 
 /// One line of text, which may be empty.
-fn line(name: &'static str, text: &str, most: usize) -> Result<String, Refused> {
+pub(super) fn line(name: &'static str, text: &str, most: usize) -> Result<String, Refused> {
     let text = text.trim();
     if text.chars().count() > most {
         return Err(bad(name, format!("wants at most {most} characters")));
@@ -244,7 +253,7 @@ fn line(name: &'static str, text: &str, most: usize) -> Result<String, Refused> 
 }
 
 /// Some lines, none of them empty, in their order, each once.
-fn list(
+pub(super) fn list(
     name: &'static str,
     words: Option<Vec<String>>,
     (count, length): (usize, usize),
@@ -267,6 +276,6 @@ fn list(
     Ok(Some(kept))
 }
 
-fn bad(name: &'static str, wants: String) -> Refused {
+pub(super) fn bad(name: &'static str, wants: String) -> Refused {
     Refused::BadValue { name, wants }
 }

@@ -37,6 +37,26 @@ async fn a_429_says_when_in_every_shape() {
     });
 }
 
+#[tokio::test]
+async fn a_client_that_may_not_is_told_in_every_shape() {
+    let told_of =
+        |name: &'static str, denied: Denied| async move { told(name, &Refusal::Denied(denied)).await };
+    let all = [
+        told_of("disabled", Denied::Disabled).await,
+        told_of("expired", Denied::Expired(1_795_003_600_123)).await,
+        told_of("address", Denied::Address(Some([192, 0, 2, 1].into()))).await,
+        told_of("model", Denied::Model("gemini-2.5-pro".to_owned())).await,
+        told_of("no model", Denied::Model(String::new())).await,
+        told_of("minute", Denied::Minute { limit: 10, back_in: 12_345 }).await,
+        told_of("day", Denied::Day { limit: 1_000, back_in: 3_600_000 }).await,
+        told_of("tokens", Denied::Tokens { limit: 1_000_000, back_in: 3_600_000 }).await,
+        told_of("concurrent", Denied::Concurrent { limit: 2, back_in: 1_000 }).await,
+    ];
+    insta::with_settings!({snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("client_limits", all.concat());
+    });
+}
+
 #[test]
 fn seconds_are_never_too_few() {
     for (ms, wanted) in [(-5, "0.001s"), (1, "0.001s"), (999, "0.999s"), (1_000, "1s"), (61_050, "61.050s")] {

@@ -1,5 +1,10 @@
 //! What operators, and the environment, ask for.
 
+use projections::{
+    Digest,
+    event::{ClientAdded, ClientRemoved},
+};
+
 use super::*;
 
 mod adding {

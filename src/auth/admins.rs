@@ -1,0 +1,221 @@
+//! The administrator's name and password.
+//!
+//! Owns the comparison: Argon2id, whoever asks and whatever the name, one at a time because it takes memory on
+//! purpose. It refuses to know how often somebody may try ([`crate::ledger::rules::logins`]). Its invariant: a wrong
+//! name costs the same time as a wrong password.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use parking_lot::RwLock;
+use projections::{Millis, Seq};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Role, Session, Signer, Token};
+
+/// Logins that may wait for their turn.
+const WAITING: usize = 64;
+
+/// A password cannot be hashed.
+#[derive(Debug, thiserror::Error)]
+#[error("the password cannot be hashed: {0}")]
+pub struct HashError(String);
+
+/// Hashes a password for storage (Argon2id, PHC string). Slow on purpose.
+///
+/// # Errors
+/// [`HashError`].
+pub fn hash_password(password: &SecretString) -> Result<String, HashError> {
+    let hash = Argon2::default().hash_password(password.expose_secret().as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| HashError(error.to_string()))
+}
+
+/// Whether a password is the one that was hashed. Slow on purpose.
+#[must_use]
+pub fn verify_password(password: &SecretString, hash: &str) -> bool {
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash).is_ok()
+    })
+}
+
+/// See the module.
+pub struct Admins {
+    name: String,
+    /// The password in force, as a hash.
+    hash: RwLock<Arc<str>>,
+    /// The environment says the password: nothing else changes it.
+    told: bool,
+    signer: Signer,
+    /// Of new tokens, in seconds.
+    lifetime: AtomicU64,
+    waiting: Semaphore,
+    turn: Semaphore,
+    /// Logins that came too early, and were not looked at.
+    unlooked: AtomicU64,
+}
+
+impl fmt::Debug for Admins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admins").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The right to look at one login, or to change the password; nobody else does meanwhile.
+pub struct Turn<'a> {
+    admins: &'a Admins,
+    _waiting: SemaphorePermit<'a>,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Admins {
+    /// `hash` is of the password in force; `told`: it is the environment's.
+    #[must_use]
+    pub fn new(name: &str, hash: &str, told: bool, signer: Signer, lifetime: Duration) -> Self {
+        Self {
+            name: name.to_owned(),
+            hash: RwLock::new(hash.into()),
+            told,
+            signer,
+            lifetime: AtomicU64::new(lifetime.as_secs()),
+            waiting: Semaphore::new(WAITING),
+            turn: Semaphore::new(1),
+            unlooked: AtomicU64::new(0),
+        }
+    }
+
+    /// Says how long new tokens are good: ACCESS_TOKEN_EXPIRE_MINUTES may change.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        self.lifetime.store(lifetime.as_secs(), Ordering::Relaxed);
+    }
+
+    /// Counts a login that came too early: nothing else is kept of it, or whoever guesses could fill the log.
+    pub fn too_early(&self) {
+        self.unlooked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Logins since the start that came too early, and were not looked at.
+    #[must_use]
+    pub fn unlooked(&self) -> u64 {
+        self.unlooked.load(Ordering::Relaxed)
+    }
+
+    /// The administrator's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the password is the environment's.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Waits for a turn; none: too many wait already.
+    pub async fn turn(&self) -> Option<Turn<'_>> {
+        let waiting = self.waiting.try_acquire().ok()?;
+        let turn = self.turn.acquire().await.ok()?;
+        Some(Turn { admins: self, _waiting: waiting, _turn: turn })
+    }
+
+    /// A token for the command line.
+    #[must_use]
+    pub fn cli_token(&self, now: Millis) -> Token {
+        self.signer.cli_token(now)
+    }
+
+    /// What a token says, if it is good by itself: the log may know more.
+    #[must_use]
+    pub fn read(&self, token: &str, now: Millis) -> Option<Session> {
+        let session = self.signer.read(token)?;
+        // The machine's clock may be behind the log's, by which an administrator's token was made.
+        let good = session.role == Role::Cli || (session.name == self.name && session.expires > now);
+        good.then_some(session)
+    }
+}
+
+impl Turn<'_> {
+    /// Whether these are the administrator's name and password.
+    pub async fn fits(&self, name: &str, password: SecretString) -> bool {
+        let hash = Arc::clone(&self.admins.hash.read());
+        let checked = tokio::task::spawn_blocking(move || verify_password(&password, &hash)).await;
+        let named = bool::from(name.as_bytes().ct_eq(self.admins.name.as_bytes()));
+        checked.unwrap_or(false) & named
+    }
+
+    /// A token for the administrator, while the password is as the event `password` left it.
+    #[must_use]
+    pub fn token(&self, password: Seq, now: Millis) -> Token {
+        let lifetime = Duration::from_secs(self.admins.lifetime.load(Ordering::Relaxed));
+        self.admins.signer.admin_token(&self.admins.name, lifetime, password, now)
+    }
+
+    /// From now on this is the hash of the password; it is on the disk already.
+    pub fn change(&self, hash: &str) {
+        *self.admins.hash.write() = hash.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
+
+    fn admins() -> Admins {
+        let hash = hash_password(&secret("correct horse")).unwrap();
+        let signer = Signer::new(&secret("0123456789abcdef"));
+        Admins::new("admin", &hash, false, signer, Duration::from_secs(60))
+    }
+
+    #[tokio::test]
+    async fn only_the_right_name_and_the_right_password_fit_together() {
+        let admins = admins();
+        let turn = admins.turn().await.unwrap();
+        assert!(turn.fits("admin", secret("correct horse")).await);
+        assert!(!turn.fits("root", secret("correct horse")).await);
+        assert!(!turn.fits("admin", secret("correct-horse")).await);
+        turn.change(&hash_password(&secret("another one")).unwrap());
+        assert!(!turn.fits("admin", secret("correct horse")).await);
+        assert!(turn.fits("admin", secret("another one")).await);
+    }
+
+    #[tokio::test]
+    async fn one_has_its_turn_and_only_so_many_wait() {
+        let admins = admins();
+        let turn = admins.turn().await.unwrap();
+        let mut waiting: Vec<_> = (1..WAITING).map(|_| Box::pin(admins.turn())).collect();
+        for one in &mut waiting {
+            let polled =
+                std::future::poll_fn(|context| std::task::Poll::Ready(one.as_mut().poll(context).is_ready()));
+            assert!(!polled.await, "one at a time");
+        }
+        assert!(admins.turn().await.is_none(), "who comes now is sent away");
+        drop(turn);
+        assert!(waiting.remove(0).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn another_administrators_token_stands_for_nobody() {
+        let admins = admins();
+        let now = crate::ledger::clock::Clock::system().now();
+        let token = |name: &str| admins.signer.admin_token(name, Duration::from_secs(60), 0, now).text;
+        assert!(admins.read(token("admin").expose_secret(), now).is_some());
+        assert!(admins.read(token("former").expose_secret(), now).is_none());
+        assert!(admins.read(token("admin").expose_secret(), now + 60_000).is_none());
+    }
+}
