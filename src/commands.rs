@@ -7,6 +7,7 @@
 //! on the machine can read.
 
 mod audit;
+mod fill;
 mod projects;
 mod remote;
 mod said;
@@ -25,6 +26,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::audit::{AuditCommand, audit};
+pub use self::fill::{DevCommand, dev};
 pub use self::projects::projects;
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{

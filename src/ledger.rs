@@ -10,6 +10,7 @@
 pub mod audit;
 mod checkpoint;
 pub mod clock;
+pub mod fill;
 mod past;
 mod replay;
 pub mod retention;

@@ -68,6 +68,9 @@ enum Command {
     /// Whether the log is as it was written
     #[command(subcommand)]
     Audit(commands::AuditCommand),
+    /// For those who work on this program
+    #[command(subcommand, hide = true)]
+    Dev(commands::DevCommand),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -127,6 +130,7 @@ async fn run(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Audit(command) => Ok(commands::audit(command, &config).await?),
+        Command::Dev(command) => Ok(commands::dev(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Openapi => {
             println!("{}", gemini_pool::admin::openapi());

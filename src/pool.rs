@@ -4,6 +4,7 @@
 //! the admin API or from the command line of a stopped pool.
 
 pub mod audit;
+pub mod fill;
 mod keys;
 
 use std::{
