@@ -73,7 +73,7 @@ pub fn fill(journal: &dyn Journal, wish: Wish, progress: &mut dyn FnMut(u64)) ->
         // More by day than by night, and never back.
         let hour = even.rem_euclid(DAY_MS) as f64 / DAY_MS as f64;
         let now = even.saturating_add((2.0 * 3_600_000.0 * (hour * std::f64::consts::TAU).sin()) as Millis);
-        life.request(&keys, &clients, now.max(life.state.at))?;
+        life.request(&keys, &clients, now.min(wish.until).max(life.state.at))?;
         if life.state.seq / 100_000 > told {
             told = life.state.seq / 100_000;
             progress(life.state.seq);
