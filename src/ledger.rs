@@ -11,6 +11,7 @@ pub mod audit;
 pub mod backup;
 mod checkpoint;
 pub mod clock;
+pub mod fill;
 mod past;
 mod reader;
 mod replay;

@@ -97,6 +97,9 @@ enum Command {
     /// Whether the log is as it was written
     #[command(subcommand)]
     Audit(commands::AuditCommand),
+    /// For those who work on this program
+    #[command(subcommand, hide = true)]
+    Dev(commands::DevCommand),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -180,6 +183,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
         Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
         Command::Audit(command) => Ok(commands::audit(command, &config).await?),
+        Command::Dev(command) => Ok(commands::dev(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Admin(command) => Ok(commands::admin(command, &config).await?),
         // Written before any setting was read.

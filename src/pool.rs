@@ -6,6 +6,7 @@
 mod admins;
 pub mod audit;
 mod clients;
+pub mod fill;
 mod keys;
 pub mod master;
 pub mod restore;

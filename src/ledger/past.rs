@@ -162,7 +162,6 @@ impl Ledger {
 
     /// An audit of everything up to now. It keeps the journal open and not the ledger, so that it may run in a
     /// thread of its own while the service stops.
-    #[must_use]
     pub fn audit(&self) -> (Seq, impl FnOnce(audit::Progress<'_>) -> audit::Report + Send + use<>) {
         let (journal, through) = (self.shared.journal.clone(), *self.shared.head.borrow());
         (through, move |progress: audit::Progress<'_>| audit::verify(journal.as_ref(), through, progress).0)

@@ -96,12 +96,15 @@ pub(super) fn begin(journal: &dyn Journal, trim: Option<&Trim>) -> Result<Checkp
     Ok(Checkpoint { state, hash: trim.hash.into() })
 }
 
+/// Is shown a record; an error ends the round.
+type Visit<'a> = &'a mut dyn FnMut(Seq, &[u8]) -> Result<(), OpenError>;
+
 /// Every record after `after`, up to `through`, that is still there.
 pub(super) fn each_kept(
     journal: &dyn Journal,
     mut after: Seq,
     through: Seq,
-    visit: &mut dyn FnMut(Seq, &[u8]) -> Result<(), OpenError>,
+    visit: Visit<'_>,
 ) -> Result<(), OpenError> {
     loop {
         let entries = journal.read(after, PAGE)?;

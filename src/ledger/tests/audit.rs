@@ -39,7 +39,9 @@ fn rebuilt(frames: &[(Seq, Vec<u8>)], rows: &MemoryJournal) -> MemoryJournal {
     let filler = Frame { segment: Some(1), bytes: Vec::new() };
     for (seq, bytes) in frames {
         while journal.last() + 1 < *seq {
-            journal.append(Batch { after: journal.last(), frames: &[filler.clone()], secrets: &[] }).unwrap();
+            journal
+                .append(Batch { after: journal.last(), frames: std::slice::from_ref(&filler), secrets: &[] })
+                .unwrap();
         }
         journal.append(Batch { after: seq - 1, frames: &[bytes.clone().into()], secrets: &[] }).unwrap();
     }
