@@ -12,9 +12,11 @@
 mod block;
 pub mod bodies;
 mod column;
+mod counts;
 pub mod filter;
 mod header;
 mod index;
+mod picked;
 mod row;
 mod store;
 #[cfg(test)]
@@ -31,9 +33,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use projections::{ClientId, KeyId, RequestId, Seq, event::Outcome};
 
 use self::{
-    block::{Counts, Hit},
+    block::Hit,
     bodies::{Bodies, Capture},
     column::Damaged,
+    counts::Counts,
     filter::Filter,
     index::Index,
     row::outcome_of,

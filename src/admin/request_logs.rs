@@ -4,6 +4,8 @@
 //! on threads that may wait for a disk. A page goes on behind the last request
 //! that was shown, so it holds still while new ones arrive.
 
+mod counts;
+mod detail;
 mod export;
 mod shapes;
 
@@ -18,8 +20,10 @@ use poem_openapi::{
 use projections::{ClientId, KeyId, Millis, RequestId, Seq};
 
 use self::{
-    export::{Export, ExportFormat},
-    shapes::{OutcomeName, RequestCounts, RequestLogDetail, RequestLogList},
+    counts::RequestCounts,
+    detail::RequestLogDetail,
+    export::{Export, RequestExportFormat},
+    shapes::{RequestLogList, RequestOutcome},
 };
 use super::{
     Tag, Token,
@@ -47,7 +51,7 @@ struct Asked {
     client: Option<u32>,
     model: Option<String>,
     status: Option<String>,
-    outcome: Option<OutcomeName>,
+    outcome: Option<RequestOutcome>,
     min_latency_ms: Option<u32>,
     max_latency_ms: Option<u32>,
     text: Option<String>,
@@ -150,7 +154,7 @@ impl RequestLogsApi {
         /// With this status, such as `429`, or one of a class, such as `4xx`; 0: the client saw none.
         status: Query<Option<String>>,
         /// Ended so.
-        outcome: Query<Option<OutcomeName>>,
+        outcome: Query<Option<RequestOutcome>>,
         /// Took so long or longer.
         min_latency_ms: Query<Option<u32>>,
         /// Took so long or less.
@@ -218,7 +222,7 @@ impl RequestLogsApi {
         /// With this status, such as `429`, or one of a class, such as `4xx`; 0: the client saw none.
         status: Query<Option<String>>,
         /// Ended so.
-        outcome: Query<Option<OutcomeName>>,
+        outcome: Query<Option<RequestOutcome>>,
         /// Took so long or longer.
         min_latency_ms: Query<Option<u32>>,
         /// Took so long or less.
@@ -269,7 +273,7 @@ impl RequestLogsApi {
         &self,
         token: Token,
         /// CSV with a line of names, or JSON, one request a line, as the list gives them.
-        format: Query<ExportFormat>,
+        format: Query<RequestExportFormat>,
         /// Arrived then or later (RFC 3339).
         from: Query<Option<String>>,
         /// Arrived before (RFC 3339).
@@ -283,7 +287,7 @@ impl RequestLogsApi {
         /// With this status, such as `429`, or one of a class, such as `4xx`; 0: the client saw none.
         status: Query<Option<String>>,
         /// Ended so.
-        outcome: Query<Option<OutcomeName>>,
+        outcome: Query<Option<RequestOutcome>>,
         /// Took so long or longer.
         min_latency_ms: Query<Option<u32>>,
         /// Took so long or less.
@@ -358,7 +362,7 @@ fn default_limit() -> u32 {
 /// Which bodies are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-enum KeptBodies {
+enum RequestBodiesKept {
     /// None.
     Off,
     /// Those of requests that did not go well.

@@ -12,14 +12,15 @@ use projections::Seq;
 
 use super::{
     column::{Coded, Damaged, Lists, Packed, put_bytes, seal, unseal},
+    counts::Counts,
     filter::Filter,
     header::Header,
+    picked::Picked,
     row::{Row, outcome_code, short},
 };
 
 /// Requests in a block.
 pub(super) const ROWS: usize = 4_096;
-const WORDS: usize = ROWS / 64;
 
 /// A column's name: the last byte of its row's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,68 +136,6 @@ pub(super) fn encode(rows: &[Row]) -> Vec<(Column, Vec<u8>)> {
         (column, seal(out))
     };
     Column::ALL.into_iter().map(column).collect()
-}
-
-/// Some rows of a block.
-#[derive(Clone, Debug)]
-pub(super) struct Picked([u64; WORDS]);
-
-impl Picked {
-    /// The first `rows`.
-    fn all(rows: usize) -> Self {
-        let mut words = [0; WORDS];
-        for (word, before) in words.iter_mut().zip((0..).step_by(64)) {
-            *word = match rows.saturating_sub(before) {
-                0 => 0,
-                left @ 1..64 => (1 << left) - 1,
-                _ => u64::MAX,
-            };
-        }
-        Self(words)
-    }
-
-    fn none() -> Self {
-        Self([0; WORDS])
-    }
-
-    /// Leaves only those that are good.
-    fn keep(&mut self, mut good: impl FnMut(usize) -> bool) {
-        for (word, before) in self.0.iter_mut().zip((0..).step_by(64)) {
-            let mut left = *word;
-            while left != 0 {
-                let bit = left.trailing_zeros() as usize;
-                left &= left - 1;
-                if !good(before + bit) {
-                    *word &= !(1 << bit);
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, row: usize) {
-        if let Some(word) = self.0.get_mut(row / 64) {
-            *word |= 1 << (row % 64);
-        }
-    }
-
-    fn has(&self, row: usize) -> bool {
-        self.0.get(row / 64).is_some_and(|word| word & (1 << (row % 64)) != 0)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    /// Their numbers, the last first.
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().rev().flat_map(|(place, word)| {
-            (0..64).rev().filter(move |bit| word & (1 << bit) != 0).map(move |bit| 64 * place + bit)
-        })
-    }
 }
 
 /// Where a found request's events are.
@@ -415,95 +354,4 @@ fn keep_listed<T>(picked: &mut Picked, column: &Lists<T>, is: impl FnMut(&T) -> 
         }
     }
     picked.keep(|row| found.has(row));
-}
-
-/// How many requests there are, and of which kinds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) total: u64,
-    pub(super) statuses: HashMap<u64, u64>,
-    pub(super) outcomes: HashMap<u64, u64>,
-    pub(super) clients: HashMap<u64, u64>,
-    pub(super) models: HashMap<String, u64>,
-    /// A request counts once for each key that it was tried with.
-    pub(super) keys: HashMap<u64, u64>,
-    /// Prompt, output, thoughts, cached.
-    pub(super) tokens: [u64; 4],
-}
-
-impl Counts {
-    /// Counts a row.
-    pub(super) fn add(&mut self, row: &Row) {
-        self.total += 1;
-        *self.statuses.entry(row.status.into()).or_default() += 1;
-        *self.outcomes.entry(outcome_code(row.outcome)).or_default() += 1;
-        *self.clients.entry(row.client.into()).or_default() += 1;
-        match self.models.get_mut(&row.model) {
-            Some(times) => *times += 1,
-            None => drop(self.models.insert(row.model.clone(), 1)),
-        }
-        for (place, attempt) in row.attempts.iter().enumerate() {
-            if !row.attempts.iter().take(place).any(|before| before.key == attempt.key) {
-                *self.keys.entry(attempt.key.into()).or_default() += 1;
-            }
-        }
-        for (sum, more) in self.tokens.iter_mut().zip(row.tokens) {
-            *sum += more;
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.total += other.total;
-        let maps = [
-            (&mut self.statuses, &other.statuses),
-            (&mut self.outcomes, &other.outcomes),
-            (&mut self.clients, &other.clients),
-            (&mut self.keys, &other.keys),
-        ];
-        for (into, from) in maps {
-            from.iter().for_each(|(value, times)| *into.entry(*value).or_default() += times);
-        }
-        for (model, times) in &other.models {
-            *self.models.entry(model.clone()).or_default() += times;
-        }
-        self.tokens.iter_mut().zip(other.tokens).for_each(|(sum, more)| *sum += more);
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        use super::column::put_number;
-        let mut out = Vec::new();
-        put_number(&mut out, self.total);
-        self.tokens.iter().for_each(|sum| put_number(&mut out, *sum));
-        for map in [&self.statuses, &self.outcomes, &self.clients, &self.keys] {
-            put_number(&mut out, map.len() as u64);
-            map.iter().for_each(|(value, times)| {
-                put_number(&mut out, *value);
-                put_number(&mut out, *times);
-            });
-        }
-        put_number(&mut out, self.models.len() as u64);
-        self.models.iter().for_each(|(model, times)| {
-            put_bytes(&mut out, model.as_bytes());
-            put_number(&mut out, *times);
-        });
-        seal(out)
-    }
-
-    fn decode(row: &[u8]) -> Result<Self, Damaged> {
-        let mut input = unseal(row)?;
-        let mut counts = Self { total: input.number()?, ..Self::default() };
-        for sum in &mut counts.tokens {
-            *sum = input.number()?;
-        }
-        for map in [&mut counts.statuses, &mut counts.outcomes, &mut counts.clients, &mut counts.keys] {
-            for _ in 0..input.count()? {
-                map.insert(input.number()?, input.number()?);
-            }
-        }
-        for _ in 0..input.count()? {
-            let model = str::from_utf8(input.bytes()?).map_err(|_| Damaged)?.to_owned();
-            counts.models.insert(model, input.number()?);
-        }
-        Ok(counts)
-    }
 }

@@ -11,7 +11,8 @@ use std::{collections::VecDeque, sync::Arc};
 use projections::Seq;
 
 use super::{
-    block::{Block, Counts, Hit, ROWS},
+    block::{Block, Hit, ROWS},
+    counts::Counts,
     filter::Filter,
     header::Header,
     row::{Gatherer, Note, Row},

@@ -13,7 +13,8 @@ use projections::{
 
 use super::{
     Error,
-    block::{Block, Column, Counts, Hit, encode},
+    block::{Block, Column, Hit, encode},
+    counts::Counts,
     filter::{Filter, Statuses},
     header::Header,
     index::Index,

@@ -20,7 +20,7 @@ const PAGE: usize = 500;
 /// How to write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-pub(super) enum ExportFormat {
+pub(super) enum RequestExportFormat {
     /// Comma-separated values (RFC 4180), with a line of names.
     Csv,
     /// JSON, one request a line.
@@ -41,7 +41,7 @@ pub(super) enum Export {
 struct Writing {
     pool: Arc<Pool>,
     filter: Filter,
-    format: ExportFormat,
+    format: RequestExportFormat,
     /// The page that is to be written next.
     page: Page,
     first: bool,
@@ -52,7 +52,7 @@ impl Export {
     pub(super) async fn begin(
         pool: Arc<Pool>,
         filter: Filter,
-        format: ExportFormat,
+        format: RequestExportFormat,
     ) -> Result<Self, Problem> {
         let page = page(&pool, &filter, Seq::MAX).await?;
         if let Some(indexing) = page.indexing {
@@ -67,8 +67,10 @@ impl Export {
         });
         let body = Binary(Body::from_bytes_stream(lines));
         Ok(match format {
-            ExportFormat::Csv => Self::Csv(body, "attachment; filename=\"requests.csv\"".to_owned()),
-            ExportFormat::Jsonl => Self::Jsonl(body, "attachment; filename=\"requests.jsonl\"".to_owned()),
+            RequestExportFormat::Csv => Self::Csv(body, "attachment; filename=\"requests.csv\"".to_owned()),
+            RequestExportFormat::Jsonl => {
+                Self::Jsonl(body, "attachment; filename=\"requests.jsonl\"".to_owned())
+            }
         })
     }
 }
@@ -82,7 +84,7 @@ impl Writing {
     /// The lines of this page, and what is left to write.
     async fn next(mut self) -> io::Result<(Vec<u8>, Option<Self>)> {
         let mut lines = String::new();
-        if self.first && self.format == ExportFormat::Csv {
+        if self.first && self.format == RequestExportFormat::Csv {
             line(&mut lines, NAMES.map(str::to_owned));
         }
         self.first = false;
@@ -91,8 +93,8 @@ impl Writing {
             for entry in &self.page.entries {
                 let view = RequestLogView::of(&state, entry);
                 match self.format {
-                    ExportFormat::Csv => line(&mut lines, fields(view)),
-                    ExportFormat::Jsonl => {
+                    RequestExportFormat::Csv => line(&mut lines, fields(view)),
+                    RequestExportFormat::Jsonl => {
                         lines.push_str(&view.to_json_string());
                         lines.push('\n');
                     }

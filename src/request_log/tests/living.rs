@@ -61,7 +61,7 @@ impl Living {
 }
 
 fn row_of(number: u32, column: Column) -> Vec<u8> {
-    [&[b'c'], number.to_be_bytes().as_slice(), &[column as u8]].concat()
+    [b"c".as_slice(), &number.to_be_bytes(), &[column as u8]].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
