@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn close(state: &mut State, scope: Scope, cause: Verdict, until: Option<Millis>) {
-        apply(state, GateClosed { scope, cause, until, probe: None, request: None });
+        apply(state, GateClosed { scope, cause, until, probe: None, request: None, key: KeyId(1) });
     }
 
     fn of(state: &State, key: u32, now: Millis) -> Cell {
@@ -246,7 +246,7 @@ mod tests {
         );
         assert_eq!((spent.cause, spent.seq), (Some(Verdict::QuotaDay), Some(6)));
         assert_eq!(of(&state, 2, 90_000).standing, Standing::Ready);
-        close(&mut state, Scope::Key(KeyId(1)), Verdict::BadCredential, None);
+        close(&mut state, Scope::Key(KeyId(1)), Verdict::BadKey, None);
         assert_eq!(of(&state, 1, 2_000).standing, Standing::BadCredential);
         close(&mut state, model("beta", Window::Offer), Verdict::NotOffered, None);
         assert_eq!(of(&state, 3, 2_000).standing, Standing::NotOffered);
