@@ -5,6 +5,7 @@
 //! answered without an administrator's token, and a change only once it is on
 //! the disk and in the state.
 
+mod audit;
 mod backup;
 mod document;
 mod edge;
@@ -20,6 +21,7 @@ mod past;
 mod precondition;
 mod problem;
 mod projects;
+mod request_logs;
 mod resources;
 mod session;
 mod settings;
@@ -33,6 +35,7 @@ use poem::{EndpointExt, IntoEndpoint, Route};
 use poem_openapi::{LicenseObject, OpenApiService, SecurityScheme, ServerObject, Tags, auth::Bearer};
 use projections::event::Actor;
 
+pub use self::audit::audit_report;
 use self::problem::Problem;
 use crate::pool::Pool;
 
@@ -53,6 +56,8 @@ enum Tag {
     Jobs,
     /// How the pool works.
     Settings,
+    /// What clients asked.
+    Requests,
     /// The log.
     Events,
     /// What was, and why.
@@ -82,12 +87,13 @@ type Apis = (
     keys::KeysApi,
     (keys::bulk::BulkApi, keys::transfer::TransferApi),
     projects::ProjectsApi,
+    request_logs::RequestLogsApi,
     models::ModelsApi,
     resources::ResourcesApi,
     jobs::JobsApi,
     settings::SettingsApi,
     (events::EventsApi, explain::ExplainApi, state::StateApi),
-    (backup::BackupApi, master_key::MasterKeyApi),
+    (audit::AuditApi, backup::BackupApi, master_key::MasterKeyApi),
 );
 
 fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
@@ -96,12 +102,13 @@ fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
         keys::KeysApi(pool.clone()),
         (keys::bulk::BulkApi(pool.clone()), keys::transfer::TransferApi(pool.clone())),
         projects::ProjectsApi(pool.clone()),
+        request_logs::RequestLogsApi(pool.clone()),
         models::ModelsApi(pool.clone()),
         resources::ResourcesApi(pool.clone()),
         jobs::JobsApi(pool.clone()),
         settings::SettingsApi(pool.clone()),
         (events::EventsApi(pool.clone()), explain::ExplainApi(pool.clone()), state::StateApi(pool.clone())),
-        (backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
+        (audit::AuditApi(pool.clone()), backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
     );
     OpenApiService::new(apis, "Gemini-Pool", env!("CARGO_PKG_VERSION"))
         .description(document::ABOUT)

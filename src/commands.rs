@@ -7,6 +7,7 @@
 //! on the machine can read.
 
 mod admin;
+mod audit;
 mod backup;
 mod events;
 mod export;
@@ -18,6 +19,7 @@ mod past;
 mod progress;
 mod projects;
 mod remote;
+mod requests;
 mod said;
 mod settings;
 mod simulate;
@@ -37,6 +39,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::admin::{AdminCommand, admin};
+pub use self::audit::{AuditCommand, audit};
 pub use self::backup::{BackupArgs, RestoreArgs, backup, restore};
 pub use self::events::{EventsCommand, events};
 pub use self::export::ExportEvents;
@@ -44,6 +47,7 @@ pub use self::import::{ExportArgs, ImportArgs};
 pub use self::models::{ModelsArgs, ResourcesArgs, models, resources};
 pub use self::past::{ExplainArgs, ReplayArgs, explain, replay};
 pub use self::projects::projects;
+pub use self::requests::{Filters, RequestsCommand, requests};
 pub use self::settings::{SettingsCommand, settings};
 pub use self::simulate::{SimulateArgs, compare, simulate};
 use self::{
@@ -269,6 +273,12 @@ pub enum Error {
     Failed {
         /// Which.
         keys: Vec<u32>,
+    },
+    /// An audit found something.
+    #[error("the log is damaged ({findings} findings); restore a backup of the data directory")]
+    Damaged {
+        /// How much.
+        findings: usize,
     },
     /// The terminal.
     #[error("cannot print")]

@@ -41,6 +41,17 @@ pub enum LogFailure {
     Refuse,
 }
 
+/// Which bodies of requests and answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogBodies {
+    /// None.
+    Off,
+    /// Those of requests that did not go well.
+    Errors,
+    /// All.
+    All,
+}
+
 /// Every setting, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -96,6 +107,12 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// LOG_FAILURE
     pub log_failure: LogFailure,
+    /// LOG_RETENTION_DAYS: full days that traffic stays in the log; 0: for ever
+    pub log_retention_days: u32,
+    /// LOG_BODIES
+    pub log_bodies: LogBodies,
+    /// LOG_BODIES_RETENTION_DAYS
+    pub log_bodies_retention_days: u16,
     /// DEBUG
     pub debug: bool,
     /// Where each came from, for people.

@@ -7,7 +7,7 @@
 //!
 //! # The contract
 //!
-//! 1. **Order.** Entries have sequence numbers 1, 2, 3, … without gaps.
+//! 1. **Order.** Entries get sequence numbers 1, 2, 3, … without gaps.
 //!    [`Batch::after`] names the last sequence number that the writer knows; if
 //!    the journal's own differs, nothing is written and the answer is
 //!    [`Error::Conflict`]. A refused or failed batch can be offered again.
@@ -22,22 +22,31 @@
 //!    journal is opened anew: what the disk holds is not known any more.
 //!    Reading goes on.
 //! 5. **Reading** is by position, exclusive: `read(after, …)` begins with
-//!    `after + 1`. Once read, an entry never changes.
-//! 6. **Restoring.** [`Journal::adopt`] takes entries of another journal as they
+//!    `after + 1`, `read_back(before, …)` with `before - 1`. Once read, an entry never changes.
+//! 6. **Segments.** A frame may belong to a segment: a part of the log that is one
+//!    day dropped as a whole ([`Journal::drop_segments`]), which gives its disk back
+//!    at once. Segments' numbers only grow along the log; a frame that names a lower
+//!    one goes into the newest. Where a segment was dropped, sequence numbers are
+//!    missing, and nothing else changes: the others keep theirs, and the last entry
+//!    of the log is never dropped.
+//! 7. **Restoring.** [`Journal::adopt`] takes entries of another journal as they
 //!    are, with their own numbers: each beyond the last one here, and gaps (where
 //!    old traffic was trimmed there) stay gaps.
-//! 7. **One writer.** Opening what another process has open is
+//! 8. **One writer.** Opening what another process has open is
 //!    [`Error::InUse`], at once.
 
 pub mod codec;
 #[cfg(test)]
 mod contract;
+pub mod derived;
 pub mod fjall;
 pub mod memory;
 
 use std::path::PathBuf;
 
 use projections::Seq;
+
+pub use self::derived::Derived;
 
 /// A change to the sealed secrets that lie beside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +57,46 @@ pub struct SecretChange {
     pub sealed: Option<Vec<u8>>,
 }
 
+/// A part of the log that is dropped as a whole: its number.
+pub type Segment = u64;
+
+/// A frame to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The segment that it is dropped with; none: it is kept for ever.
+    pub segment: Option<Segment>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Kept for ever.
+impl From<Vec<u8>> for Frame {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { segment: None, bytes }
+    }
+}
+
+/// A frame with its number.
+pub type Numbered = (Seq, Frame);
+
+/// A segment that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSpan {
+    /// Its number.
+    pub number: Segment,
+    /// Its first entry.
+    pub first: Seq,
+    /// Its last entry, so far.
+    pub last: Seq,
+}
+
 /// What is appended together.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// The last sequence number in the journal, as the writer knows it.
     pub after: Seq,
     /// The frames, for `after + 1`, `after + 2`, …
-    pub frames: &'a [Vec<u8>],
+    pub frames: &'a [Frame],
     /// Changes to the secrets.
     pub secrets: &'a [SecretChange],
 }
@@ -123,18 +165,18 @@ pub enum Error {
 }
 
 /// A durable, ordered record. See the contract above.
-pub trait Journal: Send + Sync {
+pub trait Journal: Derived + Send + Sync {
     /// Appends a batch; see rules 1 to 4.
     ///
     /// # Errors
     /// [`Error::Conflict`], [`Error::Poisoned`], [`Error::Store`].
     fn append(&self, batch: Batch<'_>) -> Result<(), Error>;
 
-    /// Takes entries and secrets of a backup; see rule 6. All or nothing, and durable after the next sync.
+    /// Takes entries and secrets of a backup; see rule 7. All or nothing, and durable after the next sync.
     ///
     /// # Errors
     /// [`Error::Conflict`], [`Error::Poisoned`], [`Error::Store`].
-    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error>;
+    fn adopt(&self, entries: &[Numbered], secrets: &[SecretChange]) -> Result<(), Error>;
 
     /// Forces everything appended so far to the disk, beside appends; see rule 3.
     ///
@@ -150,6 +192,22 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error::Store`].
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// Up to `limit` entries before `before`, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// Every segment that is there, in order.
+    fn segments(&self) -> Vec<SegmentSpan>;
+
+    /// Drops all segments up to a number, but not one that holds the log's last entry; see rule 6. Those who
+    /// read meanwhile may still see them.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Store`]; what was dropped stays dropped.
+    fn drop_segments(&self, through: Segment) -> Result<(), Error>;
 
     /// Drops every entry after `after`, durably: for a torn tail at start-up and for nothing else.
     ///
@@ -168,10 +226,9 @@ pub trait Journal: Send + Sync {
 ///
 /// # Errors
 /// [`Error::Conflict`].
-fn refuse_unless_beyond(last: Seq, entries: &[Entry]) -> Result<(), Error> {
-    entries.iter().try_fold(last, |last, entry| {
-        let beyond = entry.seq > last;
-        beyond.then_some(entry.seq).ok_or(Error::Conflict { after: entry.seq.saturating_sub(1), last })
+fn refuse_unless_beyond(last: Seq, entries: &[Numbered]) -> Result<(), Error> {
+    entries.iter().try_fold(last, |last, &(seq, _)| {
+        (seq > last).then_some(seq).ok_or(Error::Conflict { after: seq.saturating_sub(1), last })
     })?;
     Ok(())
 }

@@ -7,14 +7,19 @@
 //! waits for the disk. Its invariant: **nothing is acknowledged before it is
 //! appended and folded**, a command not before it is on the disk.
 
+pub mod audit;
 pub mod backup;
+mod checkpoint;
 pub mod clock;
 mod past;
+mod reader;
 mod replay;
 mod reseal;
+pub mod retention;
 pub mod rules;
 mod sync;
 pub mod tape;
+mod trims;
 mod writer;
 
 use std::{
@@ -32,18 +37,20 @@ use projections::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::past::{At, PastError};
+pub use self::reader::Reader;
 pub use self::reseal::ResealError;
+pub(crate) use self::writer::segment_of_frame;
 use self::{
+    checkpoint::Keeper,
     clock::Clock,
     replay::replay,
     rules::{Decision, Penalty, Refused},
     sync::Syncer,
     writer::Writer,
 };
-use crate::journal::{
-    self, Journal,
-    codec::{self, Damage},
-};
+pub use crate::journal::Derived;
+use crate::journal::{self, Journal, codec::Damage};
 
 /// Facts that may wait, or be under way, at once; more of them push back on requests.
 const QUEUE: usize = 65_536;
@@ -81,7 +88,7 @@ pub enum OpenError {
     Journal(#[from] journal::Error),
     /// A record in the middle of the log is bad.
     #[error(
-        "event {seq} of the log is damaged: {damage}; the events after it are whole, so this is no torn end. \
+        "event {seq} of the log is damaged: {damage}; there are events after it, so this is no torn end. \
          Restore a backup of the data directory"
     )]
     Damaged {
@@ -199,8 +206,8 @@ impl Reservation {
 }
 
 impl Ledger {
-    /// Reads the whole log, rebuilds the state and the views, and starts writing. `max_failures` is asked at each
-    /// fact: MAX_FAILURES_PER_KEY may change.
+    /// Reads the log from its newest checkpoint on, rebuilds the state and the views, and starts writing. `max_failures`
+    /// is asked at each fact: MAX_FAILURES_PER_KEY may change.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -210,11 +217,26 @@ impl Ledger {
         max_failures: impl Fn() -> u32 + Send + 'static,
         views: Vec<Arc<dyn View>>,
     ) -> Result<Self, OpenError> {
-        let (state, hash) = replay(journal.as_ref())?;
+        Self::open_keeping(journal, clock, max_failures, views, checkpoint::EVERY)
+    }
+
+    /// The same, with so many events between two checkpoints.
+    fn open_keeping(
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+        max_failures: impl Fn() -> u32 + Send + 'static,
+        views: Vec<Arc<dyn View>>,
+        every: Seq,
+    ) -> Result<Self, OpenError> {
+        let (state, hash) = replay(journal.as_ref(), every)?;
+        if let Some(trim) = &state.trims.last {
+            retention::finish(journal.as_ref(), trim)?;
+        }
         for view in &views {
             view.rebuild(&state);
         }
-        let head = watch::Sender::new(state.seq);
+        let (head, next_checkpoint) = (watch::Sender::new(state.seq), state.seq.saturating_add(every));
+        let keeper = Keeper::start(Arc::clone(&journal)).map_err(OpenError::Thread)?;
         let shared = Arc::new(Shared {
             journal,
             state: RwLock::new(state),
@@ -226,8 +248,18 @@ impl Ledger {
         let (running, done) = watch::channel(());
         let syncer = Syncer::start(Arc::clone(&shared)).map_err(OpenError::Thread)?;
         let max_failures = Box::new(max_failures);
-        let writer =
-            Writer { shared: Arc::clone(&shared), views, clock, max_failures, hash, unsynced: None, syncer };
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            views,
+            clock,
+            max_failures,
+            hash,
+            unsynced: None,
+            syncer,
+            keeper,
+            every,
+            next_checkpoint,
+        };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         std::thread::Builder::new()
@@ -300,21 +332,10 @@ impl Ledger {
         self.commit(move |_| Ok(Decision { events: vec![event], secrets: Vec::new(), answer: () })).await
     }
 
-    /// The events after a position, decoded.
-    ///
-    /// # Errors
-    /// [`OpenError`]: the journal does not answer, or a record is bad.
-    pub fn events(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>, OpenError> {
-        let head = *self.shared.head.borrow();
-        let entries = self.shared.journal.read(after, limit)?;
-        let shown = entries.iter().take_while(|entry| entry.seq <= head);
-        shown
-            .map(|entry| {
-                let seq = entry.seq;
-                let decoded = codec::decode(seq, &entry.frame, None);
-                decoded.map(|(recorded, _)| recorded).map_err(|damage| OpenError::Damaged { seq, damage })
-            })
-            .collect()
+    /// For those who follow the log on a thread of their own, and keep rows beside it.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared) }
     }
 
     /// The last event folded in, and a way to wait for the next.

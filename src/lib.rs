@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod pool;
 pub mod proxy;
+pub mod request_log;
 pub mod scheduler;
 pub mod server;
 pub mod settings;

@@ -70,6 +70,9 @@ enum Command {
     /// Settings, of a running or a stopped pool
     #[command(subcommand)]
     Settings(commands::SettingsCommand),
+    /// What clients asked, and what was tried for them
+    #[command(subcommand)]
+    Requests(commands::RequestsCommand),
     /// The log
     #[command(subcommand)]
     Events(commands::EventsCommand),
@@ -81,6 +84,9 @@ enum Command {
     Backup(commands::BackupArgs),
     /// Make a data directory of a backup
     Restore(commands::RestoreArgs),
+    /// Whether the log is as it was written
+    #[command(subcommand)]
+    Audit(commands::AuditCommand),
     /// Each setting, its value (secrets masked) and where it came from
     Config {
         /// As JSON
@@ -153,17 +159,19 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Models(args) => Ok(commands::models(args, &config).await?),
         Command::Resources(args) => Ok(commands::resources(args, &config).await?),
         Command::Settings(command) => Ok(commands::settings(command, &config).await?),
+        Command::Requests(command) => Ok(commands::requests(command, &config).await?),
         Command::Events(command) => Ok(commands::events(command, &config).await?),
         Command::Explain(args) => Ok(commands::explain(args, &config).await?),
         Command::Replay(args) => Ok(commands::replay(args, &config).await?),
         Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
         Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
+        Command::Audit(command) => Ok(commands::audit(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),
         Command::Admin(command) => Ok(commands::admin(command, &config).await?),
         // Written before any setting was read.
         Command::Completions { .. } => Ok(()),
         Command::Openapi => {
-            println!("{}", gemini_pool::admin::openapi());
+            print!("{}", gemini_pool::admin::openapi());
             Ok(())
         }
     }

@@ -3,6 +3,7 @@
 //! What an operator can do to the pool is done here, once, whether it comes over
 //! the admin API or from the command line of a stopped pool.
 
+pub mod audit;
 mod keys;
 pub mod master;
 pub mod restore;
@@ -32,11 +33,13 @@ use crate::{
         clock::Clock,
         rules::{self, Decision, NewClient},
     },
+    request_log::{self, RequestLog},
     scheduler::Scheduler,
     settings::Settings,
     vault::{self, Vault},
 };
 
+use self::audit::Audits;
 pub use self::{
     keys::{GivenKey, GivenResult, Revealed, Wanted},
     transfer::{ExportedKey, Imported},
@@ -79,6 +82,9 @@ pub enum Error {
     /// The upstream address.
     #[error(transparent)]
     Base(#[from] BadBase),
+    /// The machine gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// The first events.
     #[error("cannot write the first events")]
     Commit(#[from] CommitError),
@@ -108,6 +114,12 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// Audits of the log.
+    pub audits: Arc<Audits>,
+    /// Finds requests.
+    pub request_log: Arc<RequestLog>,
+    /// Its thread.
+    follows: request_log::Keeper,
     /// The administrator's password, if it was made just now: to be told once.
     pub made_password: Option<SecretString>,
 }
@@ -145,11 +157,13 @@ impl Pool {
         let scheduler = Arc::new(Scheduler::new(config.strategy));
         let gatekeeper = Arc::new(Gatekeeper::new(Arc::clone(&vault)));
         let settings = Arc::new(Settings::new(config.clone()));
+        let request_log = Arc::new(RequestLog::new(Arc::clone(&settings)));
         let views: Vec<Arc<dyn View>> = vec![
             Arc::clone(&settings) as _,
             Arc::clone(&vault) as _,
             Arc::clone(&scheduler) as _,
             Arc::clone(&gatekeeper) as _,
+            Arc::clone(&request_log) as _,
         ];
         let opened = {
             let clock = clock.clone();
@@ -187,6 +201,7 @@ impl Pool {
             signs.set_lifetime(config.access_token_lifetime);
         });
         let feed = Feed::new(ledger.clone());
+        let follows = request_log::Keeper::start(Arc::clone(&request_log), ledger.reader(), clock.clone())?;
         Ok(Self {
             ledger,
             feed,
@@ -199,6 +214,9 @@ impl Pool {
             prober,
             clock,
             settings,
+            audits: Arc::default(),
+            request_log,
+            follows,
             made_password,
         })
     }
@@ -229,6 +247,7 @@ impl Pool {
         self.checkups.stop().await;
         // They hold on to the ledger too.
         drop((self.checkups, self.prober, self.feed));
+        drop(self.follows);
         self.ledger.close().await;
     }
 }

@@ -52,6 +52,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
+    request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
     vault::Vault,
@@ -79,6 +80,7 @@ pub struct Proxy {
     began: Instant,
     lifecycle: Lifecycle,
     settings: Arc<Settings>,
+    request_log: Arc<RequestLog>,
 }
 
 /// A client's request, read.
@@ -127,13 +129,15 @@ pub struct Parts {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// Keeps bodies, where that is wanted.
+    pub request_log: Arc<RequestLog>,
 }
 
 impl Proxy {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts, lifecycle: Lifecycle) -> Self {
-        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, settings } = parts;
+        let Parts { ledger, scheduler, vault, gatekeeper, gemini, clock, settings, request_log } = parts;
         let progress = Arc::<Notify>::default();
         let told = Arc::clone(&settings);
         let patience = move || told.now().queue_timeout;
@@ -153,6 +157,7 @@ impl Proxy {
             began: Instant::now(),
             lifecycle,
             settings,
+            request_log,
         }
     }
 
@@ -179,6 +184,7 @@ impl Proxy {
             parts.uri.path(),
         );
         record.called(&parts.headers);
+        record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
         let response =
             match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
                 Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
@@ -267,6 +273,9 @@ impl Proxy {
             Ok(body) => body,
             Err(refusal) => return refuse(record, &refusal, shape).await,
         };
+        if let Some(copy) = record.bodies() {
+            body.payload.chunks().for_each(|chunk| copy.asked(chunk));
+        }
         if asked.target.model_in_body {
             let scan = body.scan();
             asked.model = scan.model().unwrap_or_default().to_owned();
@@ -290,7 +299,15 @@ impl Proxy {
 }
 
 async fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> Response {
-    let response = refusal.respond(shape);
+    let mut response = refusal.respond(shape);
+    if record.bodies().is_some() {
+        let body = response.take_body().into_bytes().await.unwrap_or_default();
+        if let Some(copy) = record.bodies() {
+            copy.answers(response.headers());
+            copy.answered(&body);
+        }
+        response.set_body(poem::Body::from_bytes(body));
+    }
     record.answered.status = response.status().as_u16();
     record.answered.reason = Some(refusal.reason().to_owned());
     record.finish(Outcome::Refused, None).await;

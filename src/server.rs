@@ -23,7 +23,7 @@ use crate::{
     admin,
     config::Config,
     health::Health,
-    ledger::{CommitError, clock::Clock},
+    ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
     pool::{self, ADDRESS_FILE, Pool},
     proxy::{Parts, Proxy},
@@ -140,6 +140,7 @@ impl Service {
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
             settings: Arc::clone(&pool.settings),
+            request_log: Arc::clone(&pool.request_log),
         };
         let lifecycle = Lifecycle::default();
         let proxy = Arc::new(Proxy::new(parts, lifecycle.clone()));
@@ -147,6 +148,15 @@ impl Service {
         let app = app(Arc::clone(&pool), proxy, Arc::clone(&health), lifecycle.requests.clone());
         let no_more_checks = CancellationToken::new();
         let checks = tokio::spawn(Arc::clone(&pool.prober).run(no_more_checks.clone()));
+        let trims = tokio::spawn(retention::run(
+            pool.ledger.clone(),
+            {
+                let settings = Arc::clone(&pool.settings);
+                move || settings.now().log_retention_days
+            },
+            pool.clock.clone(),
+            no_more_checks.clone(),
+        ));
         let stopping = {
             let (health, feed) = (Arc::clone(&health), Arc::clone(&pool.feed));
             async move {
@@ -160,8 +170,9 @@ impl Service {
         let served = connections::serve(listener, app, lifecycle, stopping, config.shutdown_timeout).await;
         let abandoned = u32::try_from(served.map_err(Error::Serve)?).unwrap_or(u32::MAX);
         drop(address_file);
-        // It ended with the shutdown; a panic in it was reported when it happened.
+        // They ended with the shutdown; a panic in them was reported when it happened.
         let _ = checks.await;
+        let _ = trims.await;
         let stopped = pool.ledger.note(ServerStopped { abandoned }).await;
         drop(health);
         if let Some(pool) = Arc::into_inner(pool) {

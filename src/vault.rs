@@ -363,6 +363,8 @@ impl View for Vault {
 
 const KEY_PREFIX: &str = "key/";
 const ROUTE_PREFIX: &str = "proxy/";
+/// How the names of keys' secrets begin.
+pub const KEYS_PREFIXES: [&str; 2] = [KEY_PREFIX, ROUTE_PREFIX];
 
 /// The name under which an upstream key's secret is stored.
 #[must_use]

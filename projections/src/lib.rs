@@ -6,6 +6,7 @@
 //! prefix and on every machine, so the log alone explains the pool.
 
 pub mod access;
+pub mod asked;
 pub mod budget;
 pub mod event;
 pub mod filter;
@@ -14,10 +15,10 @@ pub mod headroom;
 pub mod id;
 pub mod keys;
 pub mod pattern;
-pub mod requests;
 pub mod resources;
 pub mod settings;
 pub mod siblings;
+pub mod trims;
 pub mod usage;
 
 mod state;

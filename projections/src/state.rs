@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Access,
+    asked::Asked,
     event::Recorded,
     id::{Millis, Seq},
     keys::Keys,
-    requests::Requests,
     resources::Resources,
     settings::Settings,
     siblings::Siblings,
+    trims::Trims,
     usage::Usage,
 };
 
@@ -27,8 +28,8 @@ pub struct State {
     pub access: Access,
     /// Counters.
     pub usage: Usage,
-    /// The latest requests.
-    pub requests: Requests,
+    /// Models that are wanted.
+    pub asked: Asked,
     /// What belongs to which project at Google.
     pub resources: Resources,
     /// Projects that look like one.
@@ -37,20 +38,35 @@ pub struct State {
     /// Settings that were changed while the pool ran.
     #[serde(default)]
     pub settings: Settings,
+    /// What was dropped from the log.
+    #[serde(default)]
+    pub trims: Trims,
 }
 
 impl State {
     /// Folds one event in. Total: whatever the sequence, it neither fails nor panics.
     pub fn apply(&mut self, recorded: &Recorded) {
+        self.usage.apply(recorded);
+        self.asked.apply(recorded);
+        self.apply_past(recorded);
+    }
+
+    /// The same without statistics: for the pool as it was, which is folded often and asked what it decided by.
+    /// The parts are independent of each other's order, but that resources and siblings look at the keys.
+    pub fn apply_past(&mut self, recorded: &Recorded) {
         self.keys.apply(recorded);
         self.access.apply(recorded);
-        self.usage.apply(recorded);
-        self.requests.apply(recorded);
         self.resources.apply(recorded, &self.keys);
         self.siblings.apply(recorded, &self.keys);
         self.settings.apply(recorded);
+        self.trims.apply(recorded);
         self.seq = recorded.seq;
         self.at = recorded.at;
+    }
+
+    /// Empties the statistics: what tells how much, and decides nothing.
+    pub fn forget_statistics(&mut self) {
+        (self.usage, self.asked) = Default::default();
     }
 
     /// Folds many events into the empty state.

@@ -42,6 +42,7 @@ impl Document {
         close_bodies(&mut value);
         bound_numbers(&mut value);
         name_settings(&mut value);
+        say_etags(&mut value);
         give_examples(&mut value);
         let text = format!("{value:#}\n");
         Self { value, text }
@@ -165,13 +166,14 @@ impl Document {
             say(at, format!("one of {}", known.join(", ")));
         }
         let limit = |name: &str| schema.get(name).and_then(Value::as_f64);
-        if let Some(number) = value.as_f64() {
-            if limit("minimum").is_some_and(|least| number < least)
+        let bound = |name: &str| schema.get(name).map(Value::to_string).unwrap_or_default();
+        let number = value.as_f64();
+        let beyond = |number: f64| {
+            limit("minimum").is_some_and(|least| number < least)
                 || limit("maximum").is_some_and(|most| number > most)
-            {
-                let bound = |name: &str| schema.get(name).map(Value::to_string).unwrap_or_default();
-                say(at, format!("a number from {} to {}", bound("minimum"), bound("maximum")));
-            }
+        };
+        if number.is_some_and(beyond) {
+            say(at, format!("a number from {} to {}", bound("minimum"), bound("maximum")));
         }
         if let Some(text) = value.as_str() {
             let length = text.chars().count() as f64;
@@ -368,6 +370,19 @@ fn name_settings(value: &mut Value) {
         "additionalProperties": false,
         "properties": live.collect::<Map<_, _>>(),
     });
+}
+
+/// What may stand in If-Match.
+fn say_etags(value: &mut Value) {
+    let paths = value.get_mut("paths").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);
+    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let parameters =
+        operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()).flatten();
+    for parameter in parameters.filter(|parameter| text(parameter, "name") == "If-Match") {
+        let schema = parameter.get_mut("schema").and_then(Value::as_object_mut);
+        let pattern = json!("^(\\*|\"[0-9]{1,19}\")$");
+        schema.into_iter().for_each(|schema| drop(schema.insert("pattern".to_owned(), pattern.clone())));
+    }
 }
 
 /// Operations, and a body that each takes.

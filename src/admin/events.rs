@@ -246,7 +246,7 @@ impl EventsApi {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let seq = seq.0;
-        let found = look(pool, move |ledger| ledger.event(seq)).await?;
+        let found = look(pool, move |ledger| Ok(ledger.event(seq)?)).await?;
         let found = found.ok_or_else(|| Problem::not_found(format!("there is no event {seq}")))?;
         Ok(Json(EventView::new(&found)))
     }

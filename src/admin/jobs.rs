@@ -104,9 +104,9 @@ impl JobsApi {
         Ok(Json(pool.checkups.get(&job_id.0).ok_or_else(missing)?.into()))
     }
 
-    /// Cancel a job
+    /// Cancel a job and forget it
     ///
-    /// What it found so far stays; one that has ended stays as it is.
+    /// The answer is its last state, with what it found so far.
     #[oai(path = "/jobs/:job_id", method = "delete", tag = "Tag::Jobs", operation_id = "cancel_job")]
     async fn cancel(
         &self,

@@ -62,8 +62,8 @@ struct RevealedKey {
 }
 
 /// How to test a key.
-#[derive(Default, Object)]
-#[oai(deny_unknown_fields, default)]
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
 struct KeyTest {
     /// A model to ask by the smallest call there is, which spends a little of its quota; none: the key alone, by a
     /// list of models, which spends nothing.

@@ -24,7 +24,7 @@ pub(super) fn cursor(list: &str, position: &impl Serialize) -> String {
 
 /// The position that a cursor for `list` names.
 pub(super) fn position<P: DeserializeOwned>(list: &str, cursor: Option<&str>) -> Result<Option<P>, Problem> {
-    let Some(cursor) = cursor else { return Ok(None) };
+    let Some(cursor) = cursor.filter(|cursor| !cursor.is_empty()) else { return Ok(None) };
     let read = || {
         let text = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
         let (of, position) = serde_json::from_slice::<(String, P)>(&text).ok()?;
@@ -59,7 +59,8 @@ mod tests {
         assert_eq!(position("keys", Some(&cursor)), Ok(Some(("label".to_owned(), 7u32))));
         assert_eq!(position::<u32>("keys", None), Ok(None));
         assert!(position::<(String, u32)>("models", Some(&cursor)).is_err());
-        for text in ["", "!", "bnVsbA", "\0"] {
+        assert_eq!(position::<u32>("keys", Some("")), Ok(None), "as if nothing was said");
+        for text in ["!", "bnVsbA", "\0"] {
             assert!(position::<u32>("keys", Some(text)).is_err(), "{text}");
         }
     }

@@ -9,12 +9,12 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use crate::{
-    ledger::{Ledger, OpenError, clock::millis_of},
+    ledger::{At, Ledger, PastError, clock::millis_of},
     pool::Pool,
 };
 
 /// Why the past is not to be seen.
-pub(super) type Failed = OpenError;
+pub(super) type Failed = PastError;
 
 /// Events folded at once, to get from one moment to a later one.
 const PAGE: usize = 4_096;
@@ -52,12 +52,12 @@ async fn ask<T: Send + 'static>(
 
 /// The last event that was recorded at a time or before it; 0: none was.
 pub(super) fn seq_at(ledger: &Ledger, at: Millis) -> Result<Seq, Failed> {
-    ledger.seq_at(at)
+    Ok(ledger.seq_at(at)?)
 }
 
 /// The state after an event.
 pub(super) fn state_at(ledger: &Ledger, seq: Seq) -> Result<State, Failed> {
-    ledger.state_at(seq)
+    ledger.state_at(At::Seq(seq))
 }
 
 /// Goes on from a state to what it was after a later event.
@@ -65,7 +65,7 @@ pub(super) fn go_on(ledger: &Ledger, state: &mut State, seq: Seq) -> Result<(), 
     while state.seq < seq {
         let events = ledger.events(state.seq, PAGE)?;
         let before = state.seq;
-        events.iter().take_while(|recorded| recorded.seq <= seq).for_each(|event| state.apply(event));
+        events.iter().take_while(|recorded| recorded.seq <= seq).for_each(|event| state.apply_past(event));
         if state.seq == before {
             break;
         }

@@ -15,8 +15,8 @@ use poem_openapi::{
 use crate::{
     feed::NoFeed,
     health::{checkup::NoCheckup, prober::NotChecked},
-    ledger::{CommitError, OpenError, rules::Refused},
-    pool,
+    ledger::{CommitError, OpenError, PastError, rules::Refused},
+    pool, request_log,
 };
 
 /// One thing that is wrong with a request.
@@ -96,6 +96,8 @@ codes! {
     DuplicateKey = 409 "duplicate_key" "Duplicate key";
     /// The log does not go as far as the asker thinks.
     PositionAhead = 409 "position_ahead" "Not in this log";
+    /// Old traffic was dropped, and with it what the pool was then.
+    Dropped = 410 "dropped" "Dropped from the log";
     /// It is not as the asker saw it.
     ChangedMeanwhile = 412 "changed_meanwhile" "Changed meanwhile";
     /// The body is too large.
@@ -112,6 +114,8 @@ codes! {
     TooManyJobs = 429 "too_many_jobs" "Too many jobs";
     /// A fault of the pool's own.
     Internal = 500 "internal" "Internal error";
+    /// The index of requests is being made.
+    Indexing = 503 "indexing" "Indexing";
     /// The log cannot be written or read.
     LogUnavailable = 503 "log_unavailable" "The log is not available";
     /// The service goes down.
@@ -173,6 +177,11 @@ impl Problem {
         Self::of(Code::BadCursor, text)
     }
 
+    pub(super) fn indexing(done: u64, of: u64) -> Self {
+        let text = format!("the index of requests is being made: {done} of {of} events; ask again later");
+        Self::of(Code::Indexing, text)
+    }
+
     pub(super) fn not_found(text: impl Into<String>) -> Self {
         Self::of(Code::NotFound, text)
     }
@@ -228,12 +237,16 @@ pub(super) const BUSY: u16 = 128;
 /// 503: it needs the log.
 pub(super) const LOG: u16 = 256;
 
+/// 410: it can be older than what the log kept.
+pub(super) const GONE: u16 = 512;
+
 /// The bits, the statuses they stand for, and what each means.
-const MEANINGS: [(u16, u16, &str); 10] = [
+const MEANINGS: [(u16, u16, &str); 11] = [
     (INPUT, 400, "The request is wrong."),
     (AUTH, 401, "No token, or none that is good."),
     (MISSING, 404, "No such thing."),
     (CONFLICT, 409, "Something stands in the way."),
+    (GONE, 410, "It is older than what the log kept."),
     (STALE, 412, "It was changed meanwhile: its ETag is not the one in If-Match."),
     (32, 413, "The body is too large."),
     (32, 415, "The body is not JSON."),
@@ -343,6 +356,23 @@ impl From<pool::Error> for Problem {
             pool::Error::Commit(error) => error.into(),
             error => Self::unavailable(error.to_string()),
         }
+    }
+}
+
+impl From<PastError> for Problem {
+    fn from(error: PastError) -> Self {
+        let text = error.to_string();
+        match error {
+            PastError::Dropped { .. } => Self::of(Code::Dropped, text),
+            PastError::NotYet { .. } => Self::not_found(text),
+            PastError::Log(error) => error.into(),
+        }
+    }
+}
+
+impl From<request_log::Error> for Problem {
+    fn from(error: request_log::Error) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

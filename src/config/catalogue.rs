@@ -145,10 +145,19 @@ pub const SETTINGS: &[Setting] = &[
         "Seconds between checks of a key whose credential or project failed, by a call that spends no quota; one that \
          passes brings it back.",
     ),
-    setting(
+    live(
         "LOG_RETENTION_DAYS",
         "30",
-        "Days that traffic stays in the log. Accepted for compatibility: this version keeps everything.",
+        "Full days that traffic (requests and their tries) stays in the log; 0: for ever. What operators did and what the \
+         pool learned of its keys stays in any case, and so does what was counted.",
     ),
+    live(
+        "LOG_BODIES",
+        "off",
+        "Bodies of requests and answers to keep, for the request's page: off, errors (of requests that did not go well) or \
+         all. Text alone, its first 64 KiB, without credentials; what people wrote stays readable in it for \
+         administrators.",
+    ),
+    live("LOG_BODIES_RETENTION_DAYS", "7", "Days that kept bodies stay, 1 to 3650."),
     live("DEBUG", "false", "true: more in the program's own log."),
 ];

@@ -46,6 +46,9 @@ impl Config {
             stream_idle_timeout: now.stream_idle_timeout,
             max_body_bytes: now.max_body_bytes,
             log_failure: now.log_failure,
+            log_retention_days: now.log_retention_days,
+            log_bodies: now.log_bodies,
+            log_bodies_retention_days: now.log_bodies_retention_days,
             debug: now.debug,
             ..self.clone()
         })
@@ -93,6 +96,8 @@ mod tests {
             "STRATEGY" => "round-robin",
             "LOG_FAILURE" => "refuse",
             "DEBUG" => "true",
+            "LOG_BODIES" => "errors",
+            "LOG_BODIES_RETENTION_DAYS" => "8",
             "MAX_BODY_BYTES" => "4096",
             _ => "7",
         }

@@ -12,7 +12,7 @@ use std::{
 use projections::event::Strategy;
 use secrecy::SecretString;
 
-use super::{Config, Database, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
+use super::{Config, Database, LogBodies, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
 use crate::gemini::route::Proxy;
 
 /// Where values come from, later ones winning.
@@ -49,9 +49,7 @@ impl Sources {
 }
 
 /// Settings of the design that this version does not have, and must not seem to have.
-const NOT_YET: &[&str] = &["TRUSTED_PROXIES", "LOG_BODIES"];
-/// Settings that are taken without an effect, because existing files have them.
-const NO_EFFECT_YET: &[&str] = &["LOG_RETENTION_DAYS"];
+const NOT_YET: &[&str] = &["TRUSTED_PROXIES"];
 
 /// Reads and checks every setting.
 ///
@@ -106,10 +104,17 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
                 _ => None,
             })
             .unwrap_or(LogFailure::Continue),
-        debug: {
-            reader.number::<u64>("LOG_RETENTION_DAYS", 0, 36_500);
-            reader.flag("DEBUG")
-        },
+        log_retention_days: reader.number("LOG_RETENTION_DAYS", 0, 36_500),
+        log_bodies: reader
+            .get("LOG_BODIES", "off, errors or all", |text| match text {
+                "off" => Some(LogBodies::Off),
+                "errors" => Some(LogBodies::Errors),
+                "all" => Some(LogBodies::All),
+                _ => None,
+            })
+            .unwrap_or(LogBodies::Off),
+        log_bodies_retention_days: reader.number("LOG_BODIES_RETENTION_DAYS", 1, 3_650),
+        debug: reader.flag("DEBUG"),
         shown: Vec::new(),
         warnings: Vec::new(),
         told: sources.without_secrets(),
@@ -118,6 +123,12 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         reader.mistake(
             "BODY_MEMORY_BYTES",
             "wants at least MAX_BODY_BYTES, or no such body could ever be taken",
+        );
+    }
+    if config.log_bodies != LogBodies::Off {
+        reader.warnings.push(
+            "LOG_BODIES keeps what people write and what they are answered, readable for administrators"
+                .to_owned(),
         );
     }
     let order =
@@ -206,11 +217,6 @@ impl Reader<'_> {
                 |values: &BTreeMap<String, String>| values.get(*name).is_some_and(|value| !value.is_empty());
             if set(&self.sources.dot_env) || set(&self.sources.environment) {
                 self.mistake(name, "is not supported by this version; remove it");
-            }
-        }
-        for name in NO_EFFECT_YET {
-            if self.sources.dot_env.contains_key(*name) || self.sources.environment.contains_key(*name) {
-                self.warnings.push(format!("{name} is set, and has no effect in this version"));
             }
         }
     }

@@ -88,6 +88,25 @@ impl Forms {
     }
 }
 
+/// Masks everything in a text that looks like a key of Google's, whoever's it is.
+pub fn mask_keys(text: &mut [u8]) {
+    for (start, least) in [(b"AIza".as_slice(), 30), (b"AQ.".as_slice(), 20)] {
+        let mut at = 0;
+        while let Some(found) = text.get(at..).and_then(|rest| memmem::find(rest, start)) {
+            let begin = at + found;
+            let rest = text.get(begin + start.len()..).unwrap_or_default();
+            let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+            let length = rest.iter().take_while(|byte| is_key(byte)).count();
+            at = begin + start.len() + length;
+            if length >= least
+                && let Some(key) = text.get_mut(begin..at)
+            {
+                key.fill(MASK);
+            }
+        }
+    }
+}
+
 /// Masks occurrences from the left, and says where the last one ended.
 fn mask_all(text: &mut [u8], form: &[u8]) -> usize {
     let mut end = 0;

@@ -152,16 +152,15 @@ impl Checkups {
         jobs.get(id).map(|kept| kept.job.clone())
     }
 
-    /// Cuts a job short; what it found so far stays. One that has ended stays as it is.
+    /// Cuts a job short and forgets it; gives what it was, with what it found.
     #[must_use]
     pub fn cancel(&self, id: &str) -> Option<Job> {
-        let mut jobs = self.jobs.lock();
-        let kept = jobs.get_mut(id)?;
-        if kept.job.ended.is_none() {
-            kept.cancel.cancel();
-            (kept.job.stage, kept.job.ended) = (Stage::Cancelled, Some(self.clock.now()));
+        let Kept { mut job, cancel } = self.jobs.lock().remove(id)?;
+        cancel.cancel();
+        if job.ended.is_none() {
+            (job.stage, job.ended) = (Stage::Cancelled, Some(self.clock.now()));
         }
-        Some(kept.job.clone())
+        Some(job)
     }
 
     /// Cuts all of them short, and waits until they are gone.

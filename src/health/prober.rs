@@ -325,9 +325,7 @@ pub(crate) fn failed_keys(
 
 /// Models that clients asked for lately.
 fn wanted(state: &State, now: Millis) -> BTreeSet<String> {
-    let recent = state.requests.recent().map(|request| &request.answered);
-    let recent = recent.take_while(|answered| now.saturating_sub(answered.started) <= WANTED);
-    recent.map(|answered| answered.model.clone()).filter(|model| !model.is_empty()).collect()
+    state.asked.since(now.saturating_sub(WANTED)).map(str::to_owned).collect()
 }
 
 /// Whether a small call to the model proves something; and a spent day is left to the traffic, which loses nothing.

@@ -24,7 +24,7 @@ use std::fmt;
 
 use bincode::config::{Configuration, standard};
 use projections::{
-    Class, Event, Millis, Recorded, Seq,
+    Class, Digest, Event, Millis, Recorded, Seq, State,
     event::{self, Unknown},
     for_each_event, for_each_old_event,
 };
@@ -43,10 +43,28 @@ impl ChainHash {
     /// What the first frame is chained to.
     pub const START: Self = Self([0; HASH]);
 
+    /// The one that a frame ends with; none, where it is too short to be one.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        frame.last_chunk::<HASH>().map(|hash| Self(*hash))
+    }
+
+    /// As an event holds it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(self.0)
+    }
+
     fn next(&self, bytes: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0).update(bytes);
         Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl From<Digest> for ChainHash {
+    fn from(digest: Digest) -> Self {
+        Self(digest.0)
     }
 }
 
@@ -83,6 +101,9 @@ pub enum Damage {
     /// It is whole, but not the successor of the one before.
     #[error("it is not chained to the event before it")]
     Chain,
+    /// It is gone, though others come after it.
+    #[error("it is missing")]
+    Missing,
     /// It is whole, but stands in the place of another.
     #[error("it is event {0}, in another one's place")]
     Position(Seq),
@@ -100,9 +121,9 @@ impl Damage {
     }
 }
 
-/// An event does not fit a frame.
+/// An event does not fit a frame, or a state its bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("an event of type {kind} cannot be encoded")]
+#[error("something of type {kind} cannot be encoded")]
 pub struct EncodeError {
     kind: &'static str,
     #[source]
@@ -189,14 +210,51 @@ pub fn decode(seq: Seq, frame: &[u8], previous: Option<&ChainHash>) -> Result<(R
     if previous.is_some_and(|previous| previous.next(body) != hash) {
         return Err(Damage::Chain);
     }
-    let class = match class {
+    let event = event_of(u16::from_be_bytes([k0, k1]), version, class_of(class), codec, payload)?;
+    let at = Millis::from_be_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
+    Ok((Recorded { seq, at, event }, hash))
+}
+
+/// What a frame says of itself, unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its event's number.
+    pub kind: u16,
+    /// How long it is kept.
+    pub class: Class,
+    /// When it was recorded.
+    pub at: Millis,
+}
+
+/// Looks at a frame's head and nothing else.
+#[must_use]
+pub fn peek(frame: &[u8]) -> Option<Said> {
+    let [_, _, class, _, k0, k1, _, _, _, _, _, _, _, _, rest @ ..] = frame else { return None };
+    let at = Millis::from_be_bytes(*rest.first_chunk()?);
+    Some(Said { kind: u16::from_be_bytes([*k0, *k1]), class: class_of(*class), at })
+}
+
+fn class_of(number: u8) -> Class {
+    match number {
         0 => Class::Control,
         1 => Class::Health,
         _ => Class::Traffic,
-    };
-    let event = event_of(u16::from_be_bytes([k0, k1]), version, class, codec, payload)?;
-    let at = Millis::from_be_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
-    Ok((Recorded { seq, at, event }, hash))
+    }
+}
+
+/// A state as bytes, small and quick to make. They say nothing of their shape: whoever keeps them keeps that too.
+///
+/// # Errors
+/// [`EncodeError`], which no state of this program causes.
+pub fn pack(state: &State) -> Result<Vec<u8>, EncodeError> {
+    bincode::serde::encode_to_vec(state, config()).map_err(|source| EncodeError { kind: "State", source })
+}
+
+/// The state in such bytes; none, where they are not one of this program's.
+#[must_use]
+pub fn unpack(bytes: &[u8]) -> Option<State> {
+    let (state, used) = bincode::serde::decode_from_slice(bytes, config()).ok()?;
+    (used == bytes.len()).then_some(state)
 }
 
 fn event_of(kind: u16, version: u8, class: Class, codec: u8, payload: &[u8]) -> Result<Event, Damage> {

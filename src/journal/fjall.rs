@@ -1,7 +1,8 @@
 //! The embedded journal: one fjall database, no other process.
 //!
-//! Keyspaces: `log` (one-byte tag, big-endian sequence → frame; byte order is
-//! log order) and `vault` (name → sealed secret). What is appended goes into the
+//! Keyspaces: `log` and one for each segment of traffic (one-byte tag, big-endian
+//! sequence → frame; byte order is log order), `vault` (name → sealed secret), and the
+//! spaces of derived rows. What is appended goes into the
 //! newest of the write-ahead files (`N.jnl`; fjall syncs each before it begins the
 //! next), and a sync forces that file through a handle of its own: fjall's own
 //! `persist` would hold up every append meanwhile. Beside the database lies a
@@ -9,33 +10,42 @@
 //! written *after* each sync, so when the log ends before it, records that were
 //! once safe are gone, and the journal says so instead of starting anew.
 
+mod opening;
+mod options;
+mod segments;
+mod spaces;
+
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice};
-use parking_lot::Mutex;
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Slice};
+use parking_lot::{Mutex, RwLock};
 use projections::Seq;
 
-use super::{Batch, Entry, Error, Journal, SecretChange, refuse_unless_beyond};
-
-/// Tag of log entries: leaves room for other kinds of rows.
-const LOG_TAG: u8 = b'e';
-/// Cache for blocks; the log is mostly written, so little is enough.
-const CACHE_BYTES: u64 = 16 << 20;
-/// A full memtable is written out and its part of the write-ahead log freed.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+use self::{
+    opening::{
+        OpenFailure, WriteAhead, make, open_database, read_head, write_ahead_bytes, write_ahead_files,
+    },
+    segments::{Parts, key_of, span_of},
+};
+use super::{
+    Batch, Entry, Error, Frame, Journal, Numbered, SecretChange, Segment, SegmentSpan, refuse_unless_beyond,
+};
 
 /// See the module.
 pub struct FjallJournal {
     path: PathBuf,
     db: Database,
-    log: Keyspace,
+    parts: RwLock<Parts>,
     vault: Keyspace,
+    /// The spaces of derived rows, as far as they were asked for.
+    spaces: Mutex<BTreeMap<&'static str, Keyspace>>,
     head: File,
     /// The newest write-ahead file, open for syncing.
     newest: Mutex<Option<(PathBuf, File)>>,
@@ -69,7 +79,8 @@ impl FjallJournal {
                 return Err(failed("open")(source));
             }
         };
-        let last = last_of(&log).map_err(|error| failed("read the end of")(error.into()))?;
+        let parts = Parts::open(&db, log).map_err(|error| failed("open the segments of")(error.into()))?;
+        let last = parts.last().map_err(|error| failed("read the end of")(error.into()))?;
         let head = OpenOptions::new()
             .read(true)
             .write(true)
@@ -80,7 +91,7 @@ impl FjallJournal {
             .map_err(|error| failed("open `head` of")(error.into()))?;
         let known = read_head(&head).map_err(|error| failed("read `head` of")(error.into()))?;
         if known > last {
-            drop((db, log, vault));
+            drop((db, parts, vault));
             kept.put_back();
             return Err(Error::Lost { path: path.to_owned(), last, known });
         }
@@ -90,7 +101,8 @@ impl FjallJournal {
         }
         let poisoned = AtomicBool::new(false);
         let (newest, last) = (Mutex::new(None), Mutex::new(last));
-        Ok(Self { path: path.to_owned(), db, log, vault, head, newest, last, poisoned })
+        let (spaces, parts) = (Mutex::default(), RwLock::new(parts));
+        Ok(Self { path: path.to_owned(), db, parts, vault, spaces, head, newest, last, poisoned })
     }
 
     fn store(&self, what: &'static str, source: fjall::Error) -> Error {
@@ -120,8 +132,39 @@ impl FjallJournal {
         synced
     }
 
+    /// Waits until nothing is in memory alone.
+    #[cfg(test)]
+    pub(super) fn parts_are_written_out(&self) {
+        let parts = self.parts.read();
+        let all = parts.traffic.iter().map(|part| &part.rows).chain([&parts.log, &self.vault]);
+        all.for_each(|rows| rows.rotate_memtable_and_wait().unwrap());
+    }
+
     fn refuse_if_poisoned(&self) -> Result<(), Error> {
         if self.poisoned.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// Frames, each for its part of the log.
+    fn placed<'a>(&self, frames: impl Iterator<Item = (Seq, &'a Frame)>) -> Result<OwnedWriteBatch, Error> {
+        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
+        // Only the newest changes, and after a failure nothing is written any more: so it need not be undone.
+        let mut parts = self.parts.write();
+        for (seq, frame) in frames {
+            let bytes = Slice::from(frame.bytes.as_slice());
+            let Some(number) = frame.segment else {
+                writes.insert(&parts.log, key_of(seq), bytes);
+                continue;
+            };
+            let (part, over) = parts
+                .for_number(&self.db, number, seq)
+                .map_err(|error| self.poison("begin a segment of", error))?;
+            part.span.last = seq;
+            writes.insert(&part.rows, key_of(seq), bytes);
+            if let Some(over) = over {
+                write_out(&over);
+            }
+        }
+        Ok(writes)
     }
 
     fn change(&self, writes: &mut OwnedWriteBatch, secrets: &[SecretChange]) {
@@ -150,27 +193,22 @@ impl Journal for FjallJournal {
         if batch.after != *last {
             return Err(Error::Conflict { after: batch.after, last: *last });
         }
-        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
-        for (seq, frame) in (batch.after + 1..).zip(batch.frames) {
-            writes.insert(&self.log, key_of(seq), Slice::from(frame.as_slice()));
-        }
+        let frames = (batch.after + 1..).zip(batch.frames);
+        let mut writes = self.placed(frames)?;
         self.change(&mut writes, batch.secrets);
         writes.commit().map_err(|error| self.poison("append to", error))?;
         *last += batch.frames.len() as Seq;
         Ok(())
     }
 
-    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error> {
+    fn adopt(&self, entries: &[Numbered], secrets: &[SecretChange]) -> Result<(), Error> {
         let mut last = self.last.lock();
         self.refuse_if_poisoned()?;
         refuse_unless_beyond(*last, entries)?;
-        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
-        for entry in entries {
-            writes.insert(&self.log, key_of(entry.seq), Slice::from(entry.frame.as_slice()));
-        }
+        let mut writes = self.placed(entries.iter().map(|(seq, frame)| (*seq, frame)))?;
         self.change(&mut writes, secrets);
         writes.commit().map_err(|error| self.poison("restore", error))?;
-        *last = entries.last().map_or(*last, |entry| entry.seq);
+        *last = entries.last().map_or(*last, |(seq, _)| *seq);
         Ok(())
     }
 
@@ -187,22 +225,77 @@ impl Journal for FjallJournal {
     }
 
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
-        let rows = self.log.range(key_of(after.saturating_add(1))..=key_of(Seq::MAX)).take(limit);
-        rows.map(|row| {
-            let (key, frame) = row.into_inner().map_err(|error| self.store("read", error))?;
-            Ok(Entry { seq: seq_of(&key), frame: frame.to_vec() })
-        })
-        .collect()
+        let (first, last) = (after.saturating_add(1), self.last());
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let read = self.parts.read().forward(first, last).take(limit);
+        read.collect::<Result<_, _>>().map_err(|error| self.store("read", error))
+    }
+
+    fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
+        let last = before.saturating_sub(1).min(self.last());
+        let read = self.parts.read().backward(1, last).take(if last == 0 { 0 } else { limit });
+        read.collect::<Result<_, _>>().map_err(|error| self.store("read", error))
+    }
+
+    fn segments(&self) -> Vec<SegmentSpan> {
+        self.parts.read().traffic.iter().map(|part| part.span).collect()
+    }
+
+    fn drop_segments(&self, through: Segment) -> Result<(), Error> {
+        let last = self.last.lock();
+        self.refuse_if_poisoned()?;
+        let mut parts = self.parts.write();
+        let mut dropped = false;
+        while let Some(part) = parts.traffic.first().filter(|part| part.span.number <= through) {
+            if part.span.last >= *last {
+                break;
+            }
+            self.db
+                .delete_keyspace(part.rows.clone())
+                .map_err(|error| self.poison("drop a segment of", error))?;
+            parts.traffic.remove(0);
+            dropped = true;
+        }
+        if dropped {
+            // Write-ahead files that are not written out yet hold on to the segments' own.
+            let spaces = self.spaces.lock();
+            let newest = parts.traffic.last().map(|part| &part.rows);
+            [&parts.log, &self.vault].into_iter().chain(newest).chain(spaces.values()).for_each(write_out);
+        }
+        Ok(())
     }
 
     fn cut(&self, after: Seq) -> Result<(), Error> {
         let mut last = self.last.lock();
         self.refuse_if_poisoned()?;
+        let mut parts = self.parts.write();
         let mut writes = self.db.batch().durability(Some(PersistMode::SyncData));
         for seq in after + 1..=*last {
-            writes.remove(&self.log, key_of(seq));
+            writes.remove(&parts.log, key_of(seq));
+            for part in &parts.traffic {
+                if (part.span.first..=part.span.last).contains(&seq) {
+                    writes.remove(&part.rows, key_of(seq));
+                }
+            }
         }
         writes.commit().map_err(|error| self.poison("cut", error))?;
+        while let Some(mut part) = parts.traffic.pop_if(|part| part.span.last > after) {
+            let left = span_of(part.span.number, &part.rows);
+            match left.map_err(|error| self.poison("read a segment of", error))? {
+                Some(span) => {
+                    part.span = span;
+                    parts.traffic.push(part);
+                    break;
+                }
+                None => {
+                    self.db
+                        .delete_keyspace(part.rows)
+                        .map_err(|error| self.poison("drop a segment of", error))?;
+                }
+            }
+        }
         *last = after.min(*last);
         self.witness(*last);
         Ok(())
@@ -219,154 +312,9 @@ impl Journal for FjallJournal {
     }
 }
 
-enum OpenFailure {
-    InUse,
-    Other(Cause),
-}
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-type Opened = (Database, Keyspace, Keyspace);
-
-fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
-    let open = || -> Result<Opened, fjall::Error> {
-        let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let log = db.keyspace("log", options)?;
-        let vault = db.keyspace("vault", options)?;
-        Ok((db, log, vault))
-    };
-    // On some kinds of damage the store panics where it should refuse; then the refusal is what people see.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
-    std::panic::set_hook(hook);
-    match opened {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(fjall::Error::Locked)) => Err(OpenFailure::InUse),
-        Ok(Err(error)) => Err(OpenFailure::Other(error.into())),
-        Err(_) => Err(OpenFailure::Other("its files are damaged".into())),
+/// Has what is in memory written into its own files, so that the write-ahead log need not keep it.
+fn write_out(rows: &Keyspace) {
+    if let Err(error) = rows.rotate_memtable() {
+        tracing::warn!(%error, "part of the log stays in its write-ahead files for now");
     }
-}
-
-/// Makes the database where there is none: beside its place, and moved there when it is whole, so
-/// that a full disk or a kill leaves nothing half made.
-fn make(path: &Path) -> Result<(), Cause> {
-    if path.exists() {
-        return Ok(());
-    }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    if new.exists() {
-        std::fs::remove_dir_all(&new)?;
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&new)?;
-    match open_database(&new) {
-        Ok(opened) => opened.0.persist(PersistMode::SyncAll)?,
-        Err(OpenFailure::InUse) => return Err("another gemini-pool is just making it".into()),
-        Err(OpenFailure::Other(cause)) => return Err(cause),
-    }
-    std::fs::rename(&new, path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => Ok(File::open(parent)?.sync_all()?),
-        _ => Ok(()),
-    }
-}
-
-/// Copies of the write-ahead log's files while the database opens: recovery shortens them at the first
-/// byte that makes no sense, and would throw away all that comes after one damaged byte.
-struct WriteAhead(Vec<(PathBuf, PathBuf)>);
-
-impl WriteAhead {
-    fn keep(path: &Path) -> io::Result<Self> {
-        let mut kept = Self(Vec::new());
-        for file in write_ahead_files(path) {
-            let mut copy = file.clone().into_os_string();
-            copy.push(".kept");
-            let used = written(&File::open(&file)?)?;
-            let mut from = io::Read::take(File::open(&file)?, used);
-            let mut to =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&copy)?;
-            kept.0.push((file, copy.into()));
-            if let Err(error) = io::copy(&mut from, &mut to) {
-                kept.forget();
-                return Err(error);
-            }
-        }
-        Ok(kept)
-    }
-
-    fn forget(self) {
-        for (_, copy) in &self.0 {
-            let _ = std::fs::remove_file(copy);
-        }
-    }
-
-    fn put_back(self) {
-        for (file, copy) in &self.0 {
-            if let Err(error) = std::fs::rename(copy, file) {
-                tracing::error!(%error, copy = %copy.display(), "the write-ahead log was not put back; this is its copy");
-            }
-        }
-    }
-}
-
-fn write_ahead_files(path: &Path) -> Vec<PathBuf> {
-    let Ok(files) = std::fs::read_dir(path) else { return Vec::new() };
-    let files = files.flatten().map(|file| file.path());
-    files.filter(|path| path.extension().is_some_and(|end| end == "jnl")).collect()
-}
-
-fn last_of(log: &Keyspace) -> Result<Seq, fjall::Error> {
-    log.last_key_value().map_or(Ok(0), |last| Ok(seq_of(&last.key()?)))
-}
-
-fn key_of(seq: Seq) -> [u8; 9] {
-    let mut key = [LOG_TAG; 9];
-    for (to, from) in key.iter_mut().skip(1).zip(seq.to_be_bytes()) {
-        *to = from;
-    }
-    key
-}
-
-fn seq_of(key: &[u8]) -> Seq {
-    key.iter().skip(1).take(8).fold(0, |seq, byte| (seq << 8) | Seq::from(*byte))
-}
-
-fn read_head(head: &File) -> io::Result<Seq> {
-    let mut text = [0; 20];
-    match head.read_exact_at(&mut text, 0) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-        Err(error) => return Err(error),
-    }
-    str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "`head` does not hold a number; delete it to go on without it",
-        )
-    })
-}
-
-/// How much is written in the write-ahead log; recovery makes it less when its end is torn.
-/// The files are made long beforehand, so zeros at their ends do not count.
-fn write_ahead_bytes(path: &Path) -> u64 {
-    let files = write_ahead_files(path).into_iter();
-    files.filter_map(|path| File::open(path).ok()).map(|file| written(&file).unwrap_or(0)).sum()
-}
-
-/// The position behind the last byte that is not zero.
-fn written(file: &File) -> io::Result<u64> {
-    let mut end = file.metadata()?.len();
-    let mut block = vec![0; 1 << 16];
-    while end > 0 {
-        let start = end.saturating_sub(block.len() as u64);
-        let part = block.get_mut(..usize::try_from(end - start).unwrap_or(0)).unwrap_or_default();
-        file.read_exact_at(part, start)?;
-        if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
-            return Ok(start + last as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
 }

@@ -5,17 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use projections::{Event, Millis, Recorded, Seq, State};
+use projections::{Class, Event, Millis, Recorded, Seq, State};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Fact, Message, Shared, View,
+    checkpoint::{self, Keeper, Packed},
     clock::Clock,
     rules,
     sync::{Syncer, Waiting},
 };
 use crate::journal::{
-    self, Batch, SecretChange,
+    self, Batch, Frame, SecretChange, Segment,
     codec::{self, ChainHash},
 };
 
@@ -37,6 +38,30 @@ pub(super) struct Writer {
     /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
     pub(super) syncer: Syncer,
+    pub(super) keeper: Keeper,
+    /// Events between two checkpoints.
+    pub(super) every: Seq,
+    /// The next checkpoint stands at this event or soon after it.
+    pub(super) next_checkpoint: Seq,
+}
+
+/// Traffic is dropped by days.
+const DAY_MS: Millis = 24 * 3_600_000;
+
+/// The segment that an event is dropped with: its day since 1970 in UTC.
+pub(super) fn segment_of(event: &Event, at: Millis) -> Option<Segment> {
+    (event.class() == Class::Traffic).then(|| day_of(at))
+}
+
+/// The segment of an event that is a frame already, of another log.
+pub(crate) fn segment_of_frame(frame: &[u8]) -> Option<Segment> {
+    let said = codec::peek(frame).filter(|said| said.class == Class::Traffic);
+    said.map(|said| day_of(said.at))
+}
+
+/// The segment of a time.
+pub(super) fn day_of(at: Millis) -> Segment {
+    Segment::try_from(at.div_euclid(DAY_MS)).unwrap_or(0)
 }
 
 #[expect(
@@ -99,6 +124,7 @@ impl Writer {
             }
         }
         self.sync();
+        self.checkpoint_at_the_end();
     }
 
     /// Adds a fact, and what follows from it.
@@ -183,7 +209,7 @@ impl Writer {
         for (seq, event) in (after + 1..).zip(events) {
             match codec::encode(seq, at, &event, &hash) {
                 Ok((frame, next)) => {
-                    frames.push(frame);
+                    frames.push(Frame { segment: segment_of(&event, at), bytes: frame });
                     recorded.push(Recorded { seq, at, event });
                     hash = next;
                 }
@@ -201,7 +227,35 @@ impl Writer {
         }
         self.show(&recorded);
         self.shared.head.send_replace(after + recorded.len() as Seq);
+        self.checkpoint_if_due();
         Ok(())
+    }
+
+    /// Packs the state, which is all that the log waits for; another thread writes it down.
+    fn checkpoint_if_due(&mut self) {
+        let state = self.shared.state.read();
+        if state.seq < self.next_checkpoint {
+            return;
+        }
+        let offered = self.keeper.offer(|| {
+            let packed = Packed::new(&state, self.hash);
+            packed.inspect_err(|error| tracing::warn!(%error, seq = state.seq, "no checkpoint")).ok()
+        });
+        if offered {
+            self.next_checkpoint = state.seq.saturating_add(self.every);
+        }
+    }
+
+    /// So that the next start has nothing to fold.
+    fn checkpoint_at_the_end(&self) {
+        let (state, journal) = (self.shared.state.read(), self.shared.journal.as_ref());
+        if state.seq == 0 || self.shared.failure.lock().is_some() {
+            return;
+        }
+        let kept = Packed::new(&state, self.hash).map_err(journal::Error::from);
+        if let Err(error) = kept.and_then(|packed| checkpoint::keep(journal, &packed, false)) {
+            tracing::warn!(%error, seq = state.seq, "a checkpoint was not written; the next start takes longer");
+        }
     }
 
     fn show(&self, recorded: &[Recorded]) {
@@ -236,7 +290,7 @@ impl Writer {
         let (seq, at) = (state.seq, self.now(&state));
         let unrecorded: Vec<Recorded> = events
             .into_iter()
-            .filter(|event| event.class() != projections::Class::Control)
+            .filter(|event| event.class() != Class::Control)
             .map(|event| Recorded { seq, at, event })
             .collect();
         for recorded in &unrecorded {

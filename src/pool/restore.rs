@@ -17,11 +17,12 @@ use secrecy::SecretString;
 use super::Error;
 use crate::{
     config::{Config, Database},
-    journal::{Entry, Journal, SecretChange, fjall::FjallJournal},
+    journal::{Frame, Journal, Numbered, SecretChange, fjall::FjallJournal},
     ledger::{
         Ledger,
         backup::{Item, Manifest, Reader, Unreadable},
         clock::Clock,
+        segment_of_frame,
     },
     vault::Vault,
 };
@@ -157,12 +158,15 @@ fn copy(
     journal: &dyn Journal,
     seen: &mut impl FnMut(u64, u64),
 ) -> Result<(), RestoreError> {
-    let (mut entries, mut secrets) = (Vec::<Entry>::new(), Vec::<SecretChange>::new());
+    let (mut entries, mut secrets) = (Vec::<Numbered>::new(), Vec::<SecretChange>::new());
     loop {
         let item = reader.read()?;
         let ended = item.is_none();
         match item {
-            Some(Item::Frame(entry)) => entries.push(entry),
+            Some(Item::Frame(entry)) => {
+                let segment = segment_of_frame(&entry.frame);
+                entries.push((entry.seq, Frame { segment, bytes: entry.frame }));
+            }
             Some(Item::Secret(secret)) => secrets.push(secret),
             None => {}
         }

@@ -132,6 +132,10 @@ impl Proxy {
             record.answered.status = status.as_u16();
             record.answered.bytes = body.len() as u64;
             record.first_byte();
+            if let Some(copy) = record.bodies() {
+                copy.answers(&headers);
+                copy.answered(&body);
+            }
             record.finish(Outcome::Complete, None).await;
             let mut response = Response::builder().status(status).body(ResponseBody::from_bytes(body));
             *response.headers_mut() = headers;

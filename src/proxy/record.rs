@@ -25,6 +25,7 @@ use crate::{
     },
     ledger::{Fact, Reservation, rules::Penalty},
     lifecycle::Lifecycle,
+    request_log::{RequestLog, bodies::Capture},
     scheduler::{Choice, Lease},
     vault,
 };
@@ -49,6 +50,8 @@ pub(super) struct RequestRecord {
     pub(super) waited: Duration,
     /// What the client calls the request, for the program's own log.
     client_request_id: Option<String>,
+    /// Copies of its bodies, and where they go; none: they are not kept.
+    bodies: Option<(Arc<RequestLog>, Box<Capture>)>,
     began: Instant,
     /// The client has the whole answer, though the connection to Google is not at its end.
     pub(super) whole: bool,
@@ -97,6 +100,7 @@ impl RequestRecord {
             waited,
             whole: false,
             client_request_id: None,
+            bodies: None,
             began,
             reservation,
             cut,
@@ -108,6 +112,16 @@ impl RequestRecord {
     pub(super) fn called(&mut self, headers: &HeaderMap) {
         let told = headers.get("x-request-id").and_then(|value| value.to_str().ok());
         self.client_request_id = told.filter(|told| told.len() <= 128).map(str::to_owned);
+    }
+
+    /// Copies the bodies from here on, where that is wanted.
+    pub(super) fn copy_bodies(&mut self, log: &Arc<RequestLog>, headers: &HeaderMap, query: &str) {
+        self.bodies = log.bodies.begin(headers, query).map(|capture| (Arc::clone(log), capture));
+    }
+
+    /// The copies of its bodies, where they are kept.
+    pub(super) fn bodies(&mut self) -> Option<&mut Capture> {
+        self.bodies.as_mut().map(|(_, capture)| &mut **capture)
     }
 
     /// The first byte of an answer is about to go out.
@@ -151,6 +165,10 @@ impl RequestRecord {
             first_byte_ms = self.answered.first_byte_ms,
             reason = reason.as_deref(),
         );
+        if let Some((log, capture)) = self.bodies.take() {
+            let failed = outcome != Outcome::Complete || !(100..400).contains(&self.answered.status);
+            log.keep(self.answered.request, failed, capture);
+        }
         Some((reservation, Fact::Answered(Box::new(self.answered.clone()))))
     }
 }

@@ -59,6 +59,10 @@ impl Proxy {
                 headers.insert(name, own);
             }
         }
+        if let Some(copy) = request.bodies() {
+            copy.answers(&headers);
+            copy.hide(key.forms());
+        }
         let relay = Relay {
             waiting: head,
             rest,
@@ -85,6 +89,10 @@ impl Proxy {
         request.answered.status = answer.status.as_u16();
         request.answered.bytes = answer.body.len() as u64;
         request.first_byte();
+        if let Some(copy) = request.bodies() {
+            copy.answers(&answer.headers);
+            copy.answered(&answer.body);
+        }
         request.finish(Outcome::Complete, None).await;
         respond(answer.status, answer.headers, Body::from_bytes(answer.body))
     }
@@ -156,6 +164,9 @@ impl Relay {
                         learning.follow(&chunk).await;
                     }
                     let chunk = self.scrubber.scrub(chunk);
+                    if let Some(copy) = self.request.bodies() {
+                        copy.answered(&chunk);
+                    }
                     self.request.answered.bytes += chunk.len() as u64;
                     // A server may stop asking once the told length went out, so the end is seen here.
                     if self.waiting.is_empty() && self.rest.is_end_stream() {
@@ -200,6 +211,9 @@ impl Relay {
         let read = attempt.read();
         let held = scrubber.finish();
         request.answered.bytes += held.len() as u64;
+        if let Some(copy) = request.bodies() {
+            copy.answered(&held);
+        }
         let (verdict, outcome) = match (read.error, read.whole) {
             (Some(mut error), _) => {
                 key.forms().mask(&mut error);
@@ -227,6 +241,9 @@ impl Relay {
             let gap = Bytes::from_static(boundary.missing());
             let last = join(join(held, gap), rescue::last_event(shape, how));
             request.answered.bytes += last.len() as u64;
+            if let Some(copy) = request.bodies() {
+                copy.answered(&last);
+            }
             Ok(last)
         } else {
             // Without its end the client sees that it is not whole.

@@ -390,8 +390,8 @@ fn only_the_ledger_uses_the_journal() {
 #[test]
 fn back_ends_know_bytes_and_not_events() {
     let service = service();
-    for back_end in ["journal::fjall", "journal::memory"] {
-        let ours = service.paths.iter().filter(|(from, _)| from == back_end).map(|(_, to)| to.as_str());
+    for back_end in ["journal::fjall", "journal::memory", "journal::derived"] {
+        let ours = service.paths.iter().filter(|(from, _)| within(from, back_end)).map(|(_, to)| to.as_str());
         let meaning = ours.filter(|to| within(to, "projections") || within(to, "crate::journal::codec"));
         let meaning: Vec<_> = meaning.filter(|to| !within(to, "projections::Seq")).collect();
         assert!(meaning.is_empty(), "{back_end} knows {meaning:?}");

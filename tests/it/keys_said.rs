@@ -17,7 +17,9 @@ async fn google() -> SimulatedGoogle {
 /// A key as it is listed, without what is always another.
 fn plain(key: &Value) -> Value {
     let mut key = key.clone();
-    for name in ["fingerprint", "added_at", "gates", "state"] {
+    for name in
+        ["fingerprint", "added_at", "gates", "state", "last_used_at", "checked_at", "failures", "revision"]
+    {
         key.as_object_mut().unwrap().remove(name);
     }
     key
@@ -118,6 +120,7 @@ async fn what_is_wrong_is_refused_and_nothing_is_changed() {
         (one(json!({})), 400, "nothing to change"),
         (one(json!({"weight": 0})), 400, "`weight` wants a number from 1 to 1000"),
         (one(json!({"weight": 70_000})), 400, "`weight` wants a number from 0 to 65535"),
+        (one(json!({"label": 7})), 400, "`label` wants a string"),
         (one(json!({"priority": 256})), 400, "`priority` wants a number from 0 to 255"),
         (one(json!({"label": "x".repeat(101)})), 400, "`label` wants at most 100"),
         (one(json!({"tags": [""]})), 400, "`tags` one of them is empty"),

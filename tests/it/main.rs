@@ -9,24 +9,30 @@
 )]
 
 mod affinity;
+mod auditing;
 mod bad_input;
 mod crash;
 mod documents;
 mod edges;
 mod explaining;
 mod feed;
+mod keys_api;
 mod keys_command;
 mod keys_said;
 mod live;
 mod manual;
 mod moving;
 mod old_log;
+mod openapi;
 mod outbound;
 mod projects;
 mod proxying;
 mod recovery;
+mod requests;
 mod scenario;
+mod schemathesis;
 mod secrecy;
+mod settings;
 mod simulation;
 mod sticky;
 mod stopping;

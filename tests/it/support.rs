@@ -334,6 +334,34 @@ impl Operator {
         (status, answer)
     }
 
+    /// What it is known by.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The same, with headers both ways.
+    pub(crate) async fn send(
+        &self,
+        verb: reqwest::Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> (u16, reqwest::header::HeaderMap, Value) {
+        let mut request =
+            self.http.request(verb, format!("{}/api{path}", self.origin)).bearer_auth(&self.token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.bytes().await.unwrap();
+        (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
     /// The same, for a server that may be gone: status 0.
     pub(crate) async fn try_call(
         &self,
@@ -356,9 +384,10 @@ impl Operator {
 
     /// The whole log.
     pub(crate) async fn events(&self) -> Vec<Value> {
-        let mut all = Vec::new();
+        let mut all = Vec::<Value>::new();
         loop {
-            let after = all.len();
+            // Not how many there are: those of dropped traffic are passed over.
+            let after = all.last().map_or(0, |last| last["seq"].as_u64().unwrap());
             let (status, page) =
                 self.call(reqwest::Method::GET, &format!("/events?after={after}&limit=5000"), None).await;
             assert_eq!(status, 200, "{page}");

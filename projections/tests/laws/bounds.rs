@@ -1,9 +1,9 @@
 //! However many names there are, what is kept of them is bounded.
 
 use projections::{
-    ClientId, KeyId, RequestId, State,
+    ClientId, KeyId, State, asked,
     event::{Actor, ClientRemoved, KeyRemoved, Outcome, Scope, Verdict, Window},
-    requests, usage,
+    usage,
 };
 use serde_json::Value;
 
@@ -11,12 +11,8 @@ use crate::given::{Given, added, answered, attempted, client_added, closed, fing
 
 /// Gates kept per project and per key; the fold's own number.
 const GATES: usize = 512;
-/// Requests under way whose tries are kept; the fold's own number.
-const PENDING: usize = 10_000;
 /// Fingerprints and digests of what left; the fold's own number.
 const LEFT: usize = 100_000;
-/// Tries kept per request; the fold's own number.
-const TRIES: usize = 16;
 
 fn size(state: &State, part: &str, collection: &str) -> usize {
     match &serde_json::to_value(state).unwrap()[part][collection] {
@@ -122,42 +118,16 @@ fn counters_make_room() {
 }
 
 #[test]
-fn requests_make_room() {
+fn models_make_room() {
     let mut given = Given::default();
-    let mut attempt = |request: u128| {
-        let mut event = attempted(1, Verdict::Overloaded);
-        event.request = RequestId(request);
-        given.when(1, event);
-    };
-    (0..PENDING as u128 + 500).for_each(&mut attempt);
-    (0..100).for_each(|_| attempt(10_000));
-    assert_eq!(size(&given.state, "requests", "pending"), PENDING);
-    for request in (0..PENDING as u128 + 500).rev() {
-        given.when(2, answered(request, Outcome::Refused, 429));
-    }
-    assert_eq!(size(&given.state, "requests", "pending"), 0);
-    let recent: Vec<_> = given.state.requests.recent().collect();
-    assert_eq!(recent.len(), requests::KEPT);
-    assert_eq!(recent[0].answered.request, RequestId(0), "the newest first");
-    assert!(recent.iter().take(500).all(|request| request.attempts.is_empty()), "the oldest made room");
-    assert!(recent.iter().skip(500).all(|request| request.attempts.len() == 1));
-}
-
-#[test]
-fn a_chain_of_tries_has_an_end() {
-    let mut given = Given::default();
-    for number in 0..200 {
-        let mut event = attempted(number, Verdict::Overloaded);
-        event.attempt = u8::try_from(number).unwrap();
+    for number in 0..asked::KEPT as i64 + 50 {
+        let mut event = answered(1, Outcome::Complete, 200);
+        (event.model, event.started) = (format!("model-{number}"), number);
         given.when(1, event);
     }
-    given.when(2, answered(1, Outcome::Refused, 503));
-    let attempts = &given.state.requests.recent().next().unwrap().attempts;
-    assert_eq!(attempts.len(), TRIES);
-    assert!(
-        attempts.iter().zip(0..).all(|(attempt, number)| attempt.attempt == number),
-        "the first of them, in order"
-    );
+    let kept: Vec<_> = given.state.asked.since(0).collect();
+    assert_eq!(kept.len(), asked::KEPT);
+    assert!(!kept.contains(&"model-49") && kept.contains(&"model-50"), "the oldest made room");
 }
 
 /// A gate for what is not there leaves nothing behind.

@@ -35,6 +35,21 @@ proptest! {
         prop_assert_eq!(fold(restored, after), State::replay(&events));
     }
 
+    /// The pool as it was is the pool, but for its statistics.
+    #[test]
+    fn the_past_differs_by_its_statistics_alone((events, cut) in history(80).prop_flat_map(|events| {
+        let length = events.len();
+        (Just(events), 0..=length)
+    })) {
+        let (before, after) = events.split_at(cut);
+        let mut past = State::replay(before);
+        past.forget_statistics();
+        after.iter().for_each(|recorded| past.apply_past(recorded));
+        let mut whole = State::replay(&events);
+        whole.forget_statistics();
+        prop_assert_eq!(past, whole);
+    }
+
     #[test]
     fn an_event_survives_json(event in event()) {
         let text = serde_json::to_string(&event).unwrap();

@@ -1,7 +1,7 @@
 //! What clients asked and what became of it, by example.
 
 use projections::{
-    ClientId, KeyId, RequestId,
+    ClientId, KeyId,
     event::{Actor, ClientRemoved, KeyRemoved, Outcome, Verdict},
     usage::Requests,
 };
@@ -90,20 +90,15 @@ fn hours_before_1970_are_hours_too() {
 }
 
 #[test]
-fn a_request_has_its_own_tries_in_their_order() {
+fn a_model_is_wanted_since_it_was_last_asked_for() {
     let mut given = Given::default();
-    for (request, attempt, key) in [(1, 1, 1), (2, 1, 7), (1, 2, 2), (1, 3, 3)] {
-        let mut event = attempted(key, Verdict::Overloaded);
-        (event.request, event.attempt) = (RequestId(request), attempt);
-        given.when(1, event);
+    for (model, started) in [("pro", 10), ("flash", 20), ("pro", 30), ("pro", 5), ("", 40)] {
+        let mut event = answered(1, Outcome::Complete, 200);
+        (event.model, event.started) = (model.to_owned(), started);
+        given.when(50, event);
     }
-    given.when(2, answered(1, Outcome::Refused, 503));
-    given.when(3, answered(3, Outcome::Refused, 401));
-    let recent: Vec<_> = given.state.requests.recent().collect();
-    assert_eq!(recent.len(), 2, "request 2 has not ended");
-    assert_eq!((recent[0].answered.request, recent[0].attempts.len()), (RequestId(3), 0), "the newest first");
-    let chain: Vec<_> = recent[1].attempts.iter().map(|attempt| (attempt.attempt, attempt.key.0)).collect();
-    assert_eq!(chain, [(1, 1), (2, 2), (3, 3)]);
+    let since = |time| given.state.asked.since(time).collect::<Vec<_>>();
+    assert_eq!((since(20), since(21), since(31)), (vec!["flash", "pro"], vec!["pro"], vec![]));
 }
 
 /// The environment may take back and give again; what an operator took stays taken.

@@ -148,7 +148,7 @@ mod tests {
                 label: label.to_owned(),
                 tail: format!("t{number:03}"),
                 fingerprint: Fingerprint([number as u8; 16]),
-                project: Some(if number % 2 == 0 { "even" } else { "odd" }.to_owned()),
+                project: Some(if number.is_multiple_of(2) { "even" } else { "odd" }.to_owned()),
                 actor: actor.clone(),
             },
         );

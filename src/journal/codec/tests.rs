@@ -4,7 +4,7 @@
 #[path = "../../../projections/tests/laws/history.rs"]
 pub(crate) mod history;
 
-mod golden;
+pub(crate) mod golden;
 
 use projections::{Recorded, State, event::TYPES};
 use proptest::{collection::vec, prelude::*};

@@ -75,10 +75,7 @@ async fn without_a_log_gates_close_and_open_from_memory() {
     assert_eq!((gate.cause, gate.until), (Verdict::BadKey, None));
     assert!(state.keys.get(KeyId(2)).unwrap().proven);
     assert_eq!((state.seq, state.at), (before.seq, before.at));
-    assert_eq!(
-        (&state.usage, &state.requests, &state.access),
-        (&before.usage, &before.requests, &before.access)
-    );
+    assert_eq!((&state.usage, &state.asked, &state.access), (&before.usage, &before.asked, &before.access));
     assert_eq!((journal.last(), *ledger.head().borrow(), ledger.events(0, 10).unwrap().len()), (2, 2, 2));
     assert!(ledger.unrecorded() >= 3);
 

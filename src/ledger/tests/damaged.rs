@@ -4,7 +4,7 @@ use projections::event::ServerStopped;
 
 use super::{super::*, stage::*};
 use crate::journal::Batch;
-use crate::journal::codec::ChainHash;
+use crate::journal::codec::{self, ChainHash};
 use crate::journal::memory::MemoryJournal;
 use crate::ledger::replay::PAGE;
 
@@ -22,7 +22,8 @@ fn frames(length: u64) -> Vec<Vec<u8>> {
 
 fn journal(frames: &[Vec<u8>]) -> Arc<MemoryJournal> {
     let journal = Arc::new(MemoryJournal::new());
-    journal.append(Batch { after: 0, frames, secrets: &[] }).unwrap();
+    let frames: Vec<_> = frames.iter().cloned().map(Into::into).collect();
+    journal.append(Batch { after: 0, frames: &frames, secrets: &[] }).unwrap();
     journal
 }
 

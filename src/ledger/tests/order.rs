@@ -8,7 +8,7 @@ use projections::{
 };
 
 use super::{super::*, stage::*};
-use crate::journal::codec::ChainHash;
+use crate::journal::codec::{self, ChainHash};
 use crate::journal::{Batch, SecretChange};
 use crate::ledger::replay::PAGE;
 use crate::{
@@ -379,7 +379,8 @@ async fn what_a_newer_program_wrote_does_not_stop_a_replay() {
         hash = next;
         frames.push(frame);
     }
-    journal.append(Batch { after: 0, frames: &frames, secrets: &[] }).unwrap();
+    let stored: Vec<_> = frames.iter().cloned().map(Into::into).collect();
+    journal.append(Batch { after: 0, frames: &stored, secrets: &[] }).unwrap();
     let ledger = open(&journal).unwrap();
     assert_eq!((ledger.state().seq, ledger.state().keys.len()), (many, 1));
     ledger.note(stopped(0)).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Condvar, Mutex,
-    atomic::{AtomicI64, AtomicUsize},
+    atomic::{AtomicBool, AtomicI64, AtomicUsize},
 };
 
 use projections::{
@@ -12,11 +12,15 @@ use projections::{
 };
 
 use super::super::*;
-use crate::journal::Batch;
-use crate::journal::codec::ChainHash;
+use crate::journal::codec::{self, ChainHash};
+use crate::journal::{Batch, Frame};
 use crate::{
     gemini::classify::{Blame, Hold},
-    journal::{Entry, Error, SecretChange, memory::MemoryJournal},
+    journal::{
+        Derived, Entry, Error, Numbered, SecretChange, Segment, SegmentSpan,
+        derived::{Put, Row},
+        memory::MemoryJournal,
+    },
 };
 use projections::Millis;
 
@@ -54,6 +58,29 @@ pub(super) fn open_with(
 ) -> Result<Ledger, OpenError> {
     let journal: Arc<dyn Journal> = journal.clone();
     Ledger::open(journal, time.clock(), || MAX_FAILURES, views)
+}
+
+/// The same, with so many events between two checkpoints.
+pub(super) fn open_keeping(
+    journal: &Arc<impl Journal + 'static>,
+    time: &Time,
+    every: Seq,
+) -> Result<Ledger, OpenError> {
+    let journal: Arc<dyn Journal> = journal.clone();
+    Ledger::open_keeping(journal, time.clock(), MAX_FAILURES, Vec::new(), every)
+}
+
+/// A log of these events, traffic in segments by its days.
+pub(super) fn written(events: &[Recorded]) -> Arc<MemoryJournal> {
+    let (journal, mut hash) = (Arc::new(MemoryJournal::new()), ChainHash::START);
+    for recorded in events {
+        let (bytes, next) = codec::encode(recorded.seq, recorded.at, &recorded.event, &hash).unwrap();
+        hash = next;
+        let segment = writer::segment_of(&recorded.event, recorded.at);
+        let batch = Batch { after: recorded.seq - 1, frames: &[Frame { segment, bytes }], secrets: &[] };
+        journal.append(batch).unwrap();
+    }
+    journal
 }
 
 /// The whole log, checked link by link.
@@ -176,6 +203,8 @@ pub(super) struct Staged {
     pub(super) synced: Door,
     appends_left: AtomicUsize,
     syncs_left: AtomicUsize,
+    /// Dropping segments does nothing, as if the machine died before it.
+    pub(super) keep_segments: AtomicBool,
     /// The last entry that was forced to the disk.
     pub(super) safe: AtomicU64,
 }
@@ -194,6 +223,7 @@ impl Staged {
             synced: Door::default(),
             appends_left: AtomicUsize::new(appends),
             syncs_left: AtomicUsize::new(syncs),
+            keep_segments: AtomicBool::new(false),
             safe: AtomicU64::new(0),
         })
     }
@@ -208,6 +238,27 @@ impl Staged {
     }
 }
 
+impl Derived for Staged {
+    fn write(&self, space: &'static str, puts: &[Put]) -> Result<(), Error> {
+        self.inner.write(space, puts)
+    }
+
+    fn get(&self, space: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: &'static str,
+        from: &[u8],
+        to: &[u8],
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        self.inner.scan(space, from, to, newest_first, limit)
+    }
+}
+
 impl Journal for Staged {
     fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
         self.door.pass();
@@ -215,7 +266,7 @@ impl Journal for Staged {
         self.inner.append(batch)
     }
 
-    fn adopt(&self, entries: &[Entry], secrets: &[SecretChange]) -> Result<(), Error> {
+    fn adopt(&self, entries: &[Numbered], secrets: &[SecretChange]) -> Result<(), Error> {
         self.inner.adopt(entries, secrets)
     }
 
@@ -236,6 +287,18 @@ impl Journal for Staged {
 
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
         self.inner.read(after, limit)
+    }
+
+    fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner.read_back(before, limit)
+    }
+
+    fn segments(&self) -> Vec<SegmentSpan> {
+        self.inner.segments()
+    }
+
+    fn drop_segments(&self, through: Segment) -> Result<(), Error> {
+        if self.keep_segments.load(Ordering::SeqCst) { Ok(()) } else { self.inner.drop_segments(through) }
     }
 
     fn cut(&self, after: Seq) -> Result<(), Error> {

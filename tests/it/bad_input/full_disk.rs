@@ -222,3 +222,22 @@ async fn a_disk_that_is_full_at_the_start_is_told_at_once() {
     let server = setup.start();
     assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
 }
+
+#[tokio::test]
+async fn what_to_do_without_a_log_may_change_while_there_is_one() {
+    let Some(Stage { server, disk, google: _google }) = stage("continue").await else { return };
+    let operator = server.operator().await;
+    let body = json!({"LOG_FAILURE": "refuse"});
+    assert_eq!(operator.call(Method::PATCH, "/settings", Some(body)).await.0, 200);
+    disk.fill();
+    serve_until_it_fails(&server).await;
+    let (status, answer) = server.app().generate("gemini-2.5-flash", "Hello").await;
+    assert_eq!(
+        (status, &answer["error"]["details"][0]["reason"]),
+        (503, &json!("LOG_UNAVAILABLE")),
+        "{answer}"
+    );
+    let body = json!({"LOG_FAILURE": "continue"});
+    let (status, problem) = operator.call(Method::PATCH, "/settings", Some(body)).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("log_unavailable")));
+}

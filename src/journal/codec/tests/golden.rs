@@ -126,7 +126,7 @@ fn write_missing_golden_bytes() {
 }
 
 /// Every shape with every variant of what is in it.
-pub(super) fn samples() -> Vec<Event> {
+pub(crate) fn samples() -> Vec<Event> {
     let (key, client, request) =
         (KeyId(300), ClientId(70_000), RequestId(0x0192_3456_789a_7bcd_8ef0_1234_5678_9abc));
     let admin = || Actor::Admin("王 ann".to_owned());

@@ -1,0 +1,147 @@
+//! Records' keyspaces: `log` for what is kept for ever, and one for each segment of traffic.
+//!
+//! Owns which keyspace holds which stretch of the log. A segment's keyspace is named
+//! `traffic-NUMBER`; its records lie between those of `log`, and a read merges the two by
+//! their sequence numbers. Segments follow each other: whatever is in one comes before
+//! everything in the next.
+
+use std::{cmp::Ordering, iter::Peekable};
+
+use fjall::{Database, Keyspace};
+use projections::Seq;
+
+use super::options;
+use crate::journal::{Entry, Segment, SegmentSpan};
+
+/// Tag of log entries: leaves room for other kinds of rows.
+const LOG_TAG: u8 = b'e';
+const PREFIX: &str = "traffic-";
+
+type Read = Result<Entry, fjall::Error>;
+
+/// One segment.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub(super) span: SegmentSpan,
+    pub(super) rows: Keyspace,
+}
+
+/// Where every record is.
+pub(super) struct Parts {
+    pub(super) log: Keyspace,
+    /// In order; each has a record.
+    pub(super) traffic: Vec<Part>,
+}
+
+impl Parts {
+    pub(super) fn open(db: &Database, log: Keyspace) -> Result<Self, fjall::Error> {
+        let mut traffic = Vec::new();
+        for name in db.list_keyspace_names() {
+            let Some(number) = name.strip_prefix(PREFIX).and_then(|number| number.parse().ok()) else {
+                continue;
+            };
+            let rows = db.keyspace(&name, options::log)?;
+            match span_of(number, &rows)? {
+                Some(span) => traffic.push(Part { span, rows }),
+                // Made, and the machine died before anything was written.
+                None => db.delete_keyspace(rows)?,
+            }
+        }
+        traffic.sort_unstable_by_key(|part| part.span.number);
+        Ok(Self { log, traffic })
+    }
+
+    /// The last record's position; 0 where there is none.
+    pub(super) fn last(&self) -> Result<Seq, fjall::Error> {
+        let log =
+            self.log.last_key_value().map_or(Ok(0), |last| Ok::<_, fjall::Error>(seq_of(&last.key()?)))?;
+        Ok(self.traffic.last().map_or(log, |part| part.span.last.max(log)))
+    }
+
+    /// The newest segment, or a new one after it: what a record with this number goes into. With it the one that
+    /// gets no more, if so.
+    pub(super) fn for_number(
+        &mut self,
+        db: &Database,
+        number: Segment,
+        first: Seq,
+    ) -> Result<(&mut Part, Option<Keyspace>), fjall::Error> {
+        let newest = self.traffic.last();
+        let mut over = None;
+        if newest.is_none_or(|newest| newest.span.number < number) {
+            over = newest.map(|newest| newest.rows.clone());
+            let rows = db.keyspace(&format!("{PREFIX}{number}"), options::log)?;
+            self.traffic.push(Part { span: SegmentSpan { number, first, last: first }, rows });
+        }
+        match self.traffic.last_mut() {
+            Some(part) => Ok((part, over)),
+            None => Err(fjall::Error::Unrecoverable),
+        }
+    }
+
+    fn within(&self, first: Seq, last: Seq) -> Vec<Part> {
+        let within = |part: &&Part| part.span.last >= first && part.span.first <= last;
+        self.traffic.iter().filter(within).cloned().collect()
+    }
+
+    /// The records from `first` to `last`, in order.
+    pub(super) fn forward(&self, first: Seq, last: Seq) -> impl Iterator<Item = Read> + use<> {
+        let range = key_of(first)..=key_of(last);
+        let log = self.log.range(range.clone()).map(entry_of);
+        let parts = self.within(first, last).into_iter();
+        let traffic = parts.flat_map(move |part| part.rows.range(range.clone())).map(entry_of);
+        Merged { one: log.peekable(), other: traffic.peekable(), next: Ordering::Less }
+    }
+
+    /// The same, the last one first.
+    pub(super) fn backward(&self, first: Seq, last: Seq) -> impl Iterator<Item = Read> + use<> {
+        let range = key_of(first)..=key_of(last);
+        let log = self.log.range(range.clone()).rev().map(entry_of);
+        let parts = self.within(first, last).into_iter().rev();
+        let traffic = parts.flat_map(move |part| part.rows.range(range.clone()).rev()).map(entry_of);
+        Merged { one: log.peekable(), other: traffic.peekable(), next: Ordering::Greater }
+    }
+}
+
+/// The stretch that a segment's keyspace holds.
+pub(super) fn span_of(number: Segment, rows: &Keyspace) -> Result<Option<SegmentSpan>, fjall::Error> {
+    let (Some(first), Some(last)) = (rows.first_key_value(), rows.last_key_value()) else { return Ok(None) };
+    Ok(Some(SegmentSpan { number, first: seq_of(&first.key()?), last: seq_of(&last.key()?) }))
+}
+
+/// Two runs of records as one.
+struct Merged<A: Iterator, B: Iterator> {
+    one: Peekable<A>,
+    other: Peekable<B>,
+    /// How the next record of the whole compares with the other run's.
+    next: Ordering,
+}
+
+impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Merged<A, B> {
+    type Item = Read;
+
+    fn next(&mut self) -> Option<Read> {
+        let one_is_next = match (self.one.peek(), self.other.peek()) {
+            (Some(Ok(one)), Some(Ok(other))) => one.seq.cmp(&other.seq) == self.next,
+            (one, other) => matches!(one, Some(Err(_))) || other.is_none(),
+        };
+        if one_is_next { self.one.next() } else { self.other.next() }
+    }
+}
+
+fn entry_of(row: fjall::Guard) -> Read {
+    let (key, frame) = row.into_inner()?;
+    Ok(Entry { seq: seq_of(&key), frame: frame.to_vec() })
+}
+
+pub(super) fn key_of(seq: Seq) -> [u8; 9] {
+    let mut key = [LOG_TAG; 9];
+    for (to, from) in key.iter_mut().skip(1).zip(seq.to_be_bytes()) {
+        *to = from;
+    }
+    key
+}
+
+fn seq_of(key: &[u8]) -> Seq {
+    key.iter().skip(1).take(8).fold(0, |seq, byte| (seq << 8) | Seq::from(*byte))
+}

@@ -1,0 +1,82 @@
+//! Derived rows in the database: a keyspace for each space, made when its first row is written.
+
+use fjall::{Keyspace, PersistMode, Slice};
+
+use super::{FjallJournal, options};
+use crate::journal::{
+    Derived, Error,
+    derived::{Put, Row},
+};
+
+/// So that no space takes the name of the record's own keyspaces.
+const PREFIX: &str = "derived-";
+
+impl FjallJournal {
+    fn space(&self, space: &'static str) -> Result<Option<Keyspace>, Error> {
+        if let Some(known) = self.spaces.lock().get(space) {
+            return Ok(Some(known.clone()));
+        }
+        if self.db.keyspace_exists(&format!("{PREFIX}{space}")) {
+            self.make_space(space).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn make_space(&self, space: &'static str) -> Result<Keyspace, Error> {
+        let mut spaces = self.spaces.lock();
+        if let Some(known) = spaces.get(space) {
+            return Ok(known.clone());
+        }
+        let made = self.db.keyspace(&format!("{PREFIX}{space}"), options::derived);
+        let made = made.map_err(|error| self.poison("add derived rows to", error))?;
+        spaces.insert(space, made.clone());
+        Ok(made)
+    }
+}
+
+impl Derived for FjallJournal {
+    fn write(&self, space: &'static str, puts: &[Put]) -> Result<(), Error> {
+        self.refuse_if_poisoned()?;
+        let keyspace = self.make_space(space)?;
+        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
+        for (key, value) in puts {
+            match value {
+                Some(value) => {
+                    writes.insert(&keyspace, Slice::from(key.as_slice()), Slice::from(value.as_slice()));
+                }
+                None => writes.remove(&keyspace, Slice::from(key.as_slice())),
+            }
+        }
+        // The write-ahead log is the record's too: what a failed write left there, nobody knows.
+        writes.commit().map_err(|error| self.poison("add derived rows to", error))
+    }
+
+    fn get(&self, space: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let Some(keyspace) = self.space(space)? else { return Ok(None) };
+        let found = keyspace.get(key).map_err(|error| self.store("read derived rows of", error))?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        space: &'static str,
+        from: &[u8],
+        to: &[u8],
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let Some(keyspace) = self.space(space)?.filter(|_| from < to) else { return Ok(Vec::new()) };
+        let found = keyspace.range::<&[u8], _>(from..to);
+        let row = |guard: fjall::Guard| {
+            let (key, value) =
+                guard.into_inner().map_err(|error| self.store("read derived rows of", error))?;
+            Ok((key.to_vec(), value.to_vec()))
+        };
+        if newest_first {
+            found.rev().take(limit).map(row).collect()
+        } else {
+            found.take(limit).map(row).collect()
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Old traffic goes, what is said of it stays, and a crash in between is mended.
+
+use projections::{Class, Millis, event::LogTrimmed};
+
+use super::{super::*, stage::*};
+use crate::journal::{Derived as _, codec, fjall::FjallJournal, memory::MemoryJournal};
+use crate::ledger::{
+    past::{At, PastError},
+    retention::TrimError,
+};
+use tokio_util::sync::CancellationToken;
+
+const DAY: Millis = 24 * 3_600_000;
+
+/// Days of traffic, each with a new key, and a little more on the last.
+pub(super) async fn days(journal: &Arc<impl Journal + 'static>, days: u32, every: Seq) -> (Ledger, Time) {
+    let time = Time::new();
+    let ledger = open_keeping(journal, &time, every).unwrap();
+    for day in 0..days {
+        time.set(START + Millis::from(day) * DAY);
+        ledger.note(added(day + 1)).await.unwrap();
+        for number in 0..5 {
+            let number = u128::from(day * 10 + number);
+            ledger.reserve().await.unwrap().record(served(number, day + 1));
+            ledger.reserve().await.unwrap().record_and_fold(answered(number)).await;
+        }
+    }
+    (ledger, time)
+}
+
+/// Each day has two events that stay (the key, and that Google's day began) and ten that go.
+pub(super) const PER_DAY: u64 = 12;
+
+pub(super) async fn trim(ledger: &Ledger, days: u32, now: Millis) -> Result<Option<LogTrimmed>, TrimError> {
+    ledger.trim(days, now, &CancellationToken::new()).await
+}
+
+async fn drops_and_goes_on(journal: Arc<impl Journal + 'static>) {
+    let (ledger, time) = days(&journal, 4, 7).await;
+    let before = ledger.state().clone();
+    let all = ledger.events(0, 1_000).unwrap();
+    let now = START + 3 * DAY;
+    assert!(trim(&ledger, 0, now).await.unwrap().is_none(), "0 keeps all");
+    assert!(trim(&ledger, 3, now).await.unwrap().is_none(), "three full days are there");
+
+    let LogTrimmed { after, through, at, dropped, kept, .. } = trim(&ledger, 1, now).await.unwrap().unwrap();
+    assert_eq!((after, through, at, dropped, kept), (0, 2 * PER_DAY, START + DAY, 20, 4));
+    assert!(trim(&ledger, 1, now).await.unwrap().is_none(), "once is enough");
+    let left = ledger.events(0, 1_000).unwrap();
+    let expected: Vec<_> = all
+        .iter()
+        .filter(|recorded| recorded.seq > through || recorded.event.class() != Class::Traffic)
+        .cloned()
+        .collect();
+    assert_eq!(left[..left.len() - 1], expected);
+    assert_eq!(left.last().unwrap().event.name(), "LogTrimmed");
+    assert_eq!(ledger.state().usage, before.usage, "what was counted stays counted");
+
+    // The past is known from there on.
+    let mut then = State::replay(&all[..through as usize]);
+    then.forget_statistics();
+    assert_eq!(ledger.state_at(At::Seq(through)).unwrap(), then);
+    let mut later = State::replay(&all[..through as usize + 9]);
+    later.forget_statistics();
+    assert_eq!(ledger.state_at(At::Seq(through + 9)).unwrap(), later);
+    for refused in [At::Seq(through - 1), At::Seq(0), At::Time(START + DAY - 1)] {
+        let refused = ledger.state_at(refused).unwrap_err();
+        assert!(matches!(refused, PastError::Dropped { earliest, .. } if earliest == through), "{refused}");
+        assert!(refused.to_string().contains("from event 24 on, recorded at 2026-"), "{refused}");
+    }
+    assert_eq!(ledger.seq_at(START + 2 * DAY).unwrap(), 3 * PER_DAY);
+    assert_eq!(ledger.event(3).unwrap(), None);
+
+    // And it goes on: another day, another trim.
+    time.set(START + 4 * DAY);
+    ledger.reserve().await.unwrap().record_and_fold(answered(99)).await;
+    let second = trim(&ledger, 1, START + 4 * DAY).await.unwrap().unwrap();
+    assert_eq!((second.after, second.through, second.dropped, second.kept), (through, 3 * PER_DAY, 10, 2));
+    let state = ledger.state().clone();
+    assert_eq!(state.trims.dropped, 30);
+    ledger.close().await;
+    let again = open_keeping(&journal, &time, 7).unwrap();
+    assert_eq!(*again.state(), state);
+    again.close().await;
+    // Without its full checkpoints a start begins where the last trim ended.
+    let full = crate::ledger::checkpoint::Kind::Full;
+    let places = crate::ledger::checkpoint::places(journal.as_ref(), full, Seq::MAX).unwrap();
+    crate::ledger::checkpoint::forget(journal.as_ref(), full, &places).unwrap();
+    let again = open_keeping(&journal, &time, 7).unwrap();
+    assert_eq!(*again.state(), state, "from the base");
+    again.close().await;
+    // Without any, keys and what stays are known, and what was counted is not.
+    let rows = journal.scan("checkpoints", &[], &[0xff], false, usize::MAX).unwrap();
+    journal.write("checkpoints", &rows.into_iter().map(|(key, _)| (key, None)).collect::<Vec<_>>()).unwrap();
+    let poor = open_keeping(&journal, &time, 7).unwrap();
+    assert_eq!((poor.state().seq, poor.state().keys.len()), (state.seq, 4));
+    assert_ne!(poor.state().usage, state.usage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drops_and_goes_on_in_memory() {
+    drops_and_goes_on(Arc::new(MemoryJournal::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drops_and_goes_on_on_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    drops_and_goes_on(Arc::new(FjallJournal::open(folder.path()).unwrap())).await;
+}
+
+/// The event is in the log, and the segments are still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trim_said_and_did_not_do_is_done_at_the_next_start() {
+    let journal = Staged::new();
+    let (ledger, time) = days(&journal, 3, 1_000).await;
+    journal.keep_segments.store(true, Ordering::SeqCst);
+    trim(&ledger, 1, START + 2 * DAY).await.unwrap().unwrap();
+    let state = ledger.state().clone();
+    assert_eq!(journal.segments().len(), 3, "as if the machine died before");
+    ledger.close().await;
+    journal.keep_segments.store(false, Ordering::SeqCst);
+    let again = open_keeping(&journal, &time, 1_000).unwrap();
+    assert_eq!(journal.segments().len(), 2);
+    assert_eq!(*again.state(), state);
+    assert_eq!(again.events(0, 1_000).unwrap().len() as u64, 3 * PER_DAY + 1 - 10);
+}
+
+/// A log that was changed proves nothing about what would be dropped from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_day_is_not_dropped() {
+    let whole = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&whole, 3, 1_000).await;
+    ledger.close().await;
+    let journal = Arc::new(MemoryJournal::new());
+    for entry in whole.read(0, usize::MAX).unwrap() {
+        let mut bytes = entry.frame;
+        let span = whole.segments().into_iter().find(|span| (span.first..=span.last).contains(&entry.seq));
+        let segment =
+            span.filter(|_| codec::peek(&bytes).unwrap().class == Class::Traffic).map(|span| span.number);
+        if entry.seq == 5 {
+            bytes[40] ^= 1;
+        }
+        let frame = crate::journal::Frame { segment, bytes };
+        journal
+            .append(crate::journal::Batch { after: entry.seq - 1, frames: &[frame], secrets: &[] })
+            .unwrap();
+    }
+    for (key, value) in whole.scan("checkpoints", &[], &[0xff], false, usize::MAX).unwrap() {
+        journal.write("checkpoints", &[(key, Some(value))]).unwrap();
+    }
+    let ledger = open_keeping(&journal, &time, 1_000).unwrap();
+    let refused = trim(&ledger, 1, START + 2 * DAY).await.unwrap_err();
+    assert!(refused.to_string().contains("cannot be proven"), "{refused}");
+    assert_eq!(journal.segments().len(), 3);
+}
