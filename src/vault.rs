@@ -274,7 +274,7 @@ impl Vault {
     }
 
     /// To be held from sealing something until it is committed: else a change of the master key may come between,
-    /// and what was sealed before it never opens again.
+    /// and what was sealed before it never opens again. A rule that seals on the ledger's thread needs it not.
     pub async fn sealing(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
         self.sealing.read().await
     }

@@ -18,23 +18,27 @@ pub enum ResealError<E> {
 }
 
 impl Ledger {
-    /// Puts what `reseal` makes of the stored secrets in their place, in one batch with the event that says so;
-    /// tells how many. Nothing comes between reading and writing them.
+    /// Puts what `reseal` makes of the stored secrets in their place, in one batch with the event that says so,
+    /// and does `then`; tells how many. Nothing comes between: neither another command nor a view.
     ///
     /// # Errors
     /// [`ResealError`].
     pub async fn reseal<E: Send + 'static>(
         &self,
         reseal: impl FnOnce(&[(String, Vec<u8>)]) -> Result<Vec<SecretChange>, E> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
         actor: Actor,
     ) -> Result<u32, ResealError<E>> {
         let (done, answer) = oneshot::channel();
         let command = move |writer: &mut Writer| match append(writer, reseal, actor) {
             Err(error) => drop(done.send(Err(error))),
-            Ok(count) => writer.sync_and_then(Box::new(move |synced| {
-                let synced = synced.map(|()| count).map_err(CommitError::NotDurable);
-                let _ = done.send(synced.map_err(ResealError::Commit));
-            })),
+            Ok(count) => {
+                then();
+                writer.sync_and_then(Box::new(move |synced| {
+                    let synced = synced.map(|()| count).map_err(CommitError::NotDurable);
+                    let _ = done.send(synced.map_err(ResealError::Commit));
+                }));
+            }
         };
         self.queue.send(Message::Command(Box::new(command))).await.map_err(|_| CommitError::Stopping)?;
         answer.await.map_err(|_| CommitError::Stopping)?

@@ -117,8 +117,10 @@ impl Pool {
         if kept {
             put_beside(folder, &new).map_err(|source| Error::File { path: next.clone(), source })?;
         }
-        let (vault, key) = (Arc::clone(&self.vault), new.clone());
-        let secrets = match self.ledger.reseal(move |sealed| vault.reseal(sealed, &key), actor).await {
+        let (sealer, key) = (Arc::clone(&self.vault), new.clone());
+        let reseal = move |sealed: &[(String, Vec<u8>)]| sealer.reseal(sealed, &key);
+        let (vault, key) = (Arc::clone(&self.vault), new);
+        let secrets = match self.ledger.reseal(reseal, move || vault.change_master(&key), actor).await {
             Ok(secrets) => secrets,
             Err(ResealError::Seal(error)) => {
                 let _ = fs::remove_file(&next);
@@ -127,7 +129,6 @@ impl Pool {
             // Both keys stay: the log may have it, and the next start tries both.
             Err(ResealError::Commit(error)) => return Err(error.into()),
         };
-        self.vault.change_master(&new);
         if kept {
             take_place(folder).map_err(|source| Error::File { path: next, source })?;
         }

@@ -121,7 +121,7 @@ fn answered(request: RequestId, started: Millis) -> Answered {
 async fn history(setup: &Setup, now: Millis) {
     for at in [now - 40 * DAY, now - 35 * DAY, now - DAY] {
         let journal = Arc::new(FjallJournal::open(&setup.data().join("log")).unwrap());
-        let ledger = Ledger::open(journal, Clock::driven(move || at), 3, Vec::new()).unwrap();
+        let ledger = Ledger::open(journal, Clock::driven(move || at), || 3, Vec::new()).unwrap();
         for number in 0..10 {
             let request = RequestId(at as u128 * 100 + number);
             let answered = answered(request, at);

@@ -13,7 +13,7 @@ const READ: usize = 1_000;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case", rename = "EventOrder")]
 pub(super) enum Order {
     /// Oldest first.
     #[default]

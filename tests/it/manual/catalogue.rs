@@ -18,8 +18,8 @@ fn code(text: &str) -> String {
 }
 
 /// Whether it may change while the pool runs.
-fn may_change(_: &Setting) -> bool {
-    false
+fn may_change(setting: &Setting) -> bool {
+    setting.live
 }
 
 /// What its number counts.
