@@ -106,9 +106,6 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The pool as a whole
-    #[command(subcommand)]
-    Admin(commands::AdminCommand),
     /// The admin API's OpenAPI document
     Openapi,
     /// What a shell needs to complete this program's commands, on standard output
@@ -169,7 +166,6 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
         Command::Clients(command) => Ok(commands::clients(command, &config).await?),
-        Command::Admin(command) => Ok(commands::administer(command, &config).await?),
         Command::Projects { json } => Ok(commands::projects(json, &config).await?),
         Command::Models(args) => Ok(commands::models(args, &config).await?),
         Command::Resources(args) => Ok(commands::resources(args, &config).await?),

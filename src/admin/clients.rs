@@ -75,7 +75,7 @@ impl ClientsApi {
             None => 0,
             Some(cursor) => {
                 let number = cursor.strip_prefix(CURSOR).and_then(|number| number.parse().ok());
-                number.ok_or_else(|| Problem::bad_cursor())?
+                number.ok_or_else(Problem::bad_cursor)?
             }
         };
         let now = pool.clock.now();

@@ -48,8 +48,6 @@ impl Sources {
     }
 }
 
-/// Settings of the design that this version does not have, and must not seem to have.
-
 /// Reads and checks every setting.
 ///
 /// # Errors

@@ -153,6 +153,8 @@ impl Pool {
         let hashed = tokio::task::spawn_blocking(move || hash_password(&password)).await;
         let hash = hashed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         let hash = hash.map_err(Error::from)?;
+        // No other master key between the two, or nobody could open it.
+        let _sealing = self.vault.sealing().await;
         let sealed = self.vault.seal(ADMIN_PASSWORD, hash.as_bytes()).map_err(Error::from)?;
         let actor = session.actor();
         self.ledger.commit(move |_| logins::change_password(actor, vec![sealed])).await?;

@@ -344,11 +344,6 @@ impl Operator {
         (status, answer)
     }
 
-    /// What it is known by.
-    pub(crate) fn token(&self) -> &str {
-        &self.token
-    }
-
     /// The same, with headers both ways.
     pub(crate) async fn send(
         &self,

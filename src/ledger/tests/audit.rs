@@ -9,7 +9,7 @@ use super::{
     stage::*,
 };
 use crate::journal::{
-    Batch, Derived as _, Frame,
+    Batch, Frame,
     codec::{
         self,
         tests::history::{event, history},
@@ -200,7 +200,7 @@ async fn a_checkpoint_that_would_be_believed_and_is_wrong_is_told() {
     let journal = written(&(1..=5).map(stopped).collect::<Vec<_>>());
     open(&journal).unwrap().close().await;
     let mut kept = read(journal.as_ref(), Kind::Full, 5).unwrap().unwrap();
-    kept.state.usage.total.requests.served = 9;
+    kept.state.statistics.total.requests.served = 9;
     Packed::new(&kept.state, kept.hash).unwrap().write(journal.as_ref(), Kind::Full).unwrap();
     let report = audited(journal.as_ref(), 5);
     assert_eq!(named(&report), Some(5));

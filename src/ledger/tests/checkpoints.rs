@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{super::*, stage::*};
 use crate::journal::{
-    Batch, Derived as _, Frame,
+    Batch, Frame,
     codec::{
         self, ChainHash,
         tests::{golden, history::history},
@@ -88,7 +88,7 @@ async fn checkpoints_come_every_so_many_events_and_two_full_ones_stay() {
     assert!((2..=4).contains(&past.len()) && past.iter().all(|seq| *seq >= 10), "{past:?}");
     for place in past {
         let kept = checkpoint::read_good(journal.as_ref(), Kind::Past, place).unwrap().unwrap().state;
-        assert_eq!((kept.seq, kept.usage.total.requests.served), (place, 0));
+        assert_eq!((kept.seq, kept.statistics.total.requests.served), (place, 0));
     }
     assert_eq!(*open(&journal).unwrap().state(), state);
 }
@@ -134,7 +134,7 @@ fn a_checkpoint_of_another_log_is_passed_over() {
     let (one, other) = (written(&log(1)), written(&log(2)));
     let last = ChainHash::of(&other.read(4, 1).unwrap()[0].frame).unwrap();
     let mut state = State::replay(&log(2));
-    state.usage.total.requests.served = 99;
+    state.statistics.total.requests.served = 99;
     Packed::new(&state, last).unwrap().write(one.as_ref(), Kind::Full).unwrap();
     assert!(checkpoint::read(one.as_ref(), Kind::Full, 5).unwrap().is_some());
     assert_eq!(*open(&one).unwrap().state(), State::replay(&log(1)));

@@ -3,7 +3,7 @@
 use projections::{Class, Millis, event::LogTrimmed};
 
 use super::{super::*, stage::*};
-use crate::journal::{Derived as _, codec, fjall::FjallJournal, memory::MemoryJournal};
+use crate::journal::{codec, fjall::FjallJournal, memory::MemoryJournal};
 use crate::ledger::{
     past::{At, PastError},
     retention::TrimError,
@@ -54,7 +54,7 @@ async fn drops_and_goes_on(journal: Arc<impl Journal + 'static>) {
         .collect();
     assert_eq!(left[..left.len() - 1], expected);
     assert_eq!(left.last().unwrap().event.name(), "LogTrimmed");
-    assert_eq!(ledger.state().usage, before.usage, "what was counted stays counted");
+    assert_eq!(ledger.state().statistics, before.statistics, "what was counted stays counted");
 
     // The past is known from there on.
     let mut then = State::replay(&all[..through as usize]);
@@ -94,7 +94,7 @@ async fn drops_and_goes_on(journal: Arc<impl Journal + 'static>) {
     journal.write("checkpoints", &rows.into_iter().map(|(key, _)| (key, None)).collect::<Vec<_>>()).unwrap();
     let poor = open_keeping(&journal, &time, 7).unwrap();
     assert_eq!((poor.state().seq, poor.state().keys.len()), (state.seq, 4));
-    assert_ne!(poor.state().usage, state.usage);
+    assert_ne!(poor.state().statistics, state.statistics);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ pub(super) fn open_keeping(
     every: Seq,
 ) -> Result<Ledger, OpenError> {
     let journal: Arc<dyn Journal> = journal.clone();
-    Ledger::open_keeping(journal, time.clock(), MAX_FAILURES, Vec::new(), every)
+    Ledger::open_keeping(journal, time.clock(), || MAX_FAILURES, Vec::new(), every)
 }
 
 /// A log of these events, traffic in segments by its days.

@@ -27,7 +27,8 @@ impl Living {
         let config = parse(&Sources::default(), &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
         let log = Arc::new(RequestLog::new(Arc::new(Settings::new(config))));
         let (clock, views) = (Clock::driven(|| START), vec![Arc::clone(&log) as Arc<dyn View>]);
-        let ledger = Ledger::open(Arc::clone(journal) as Arc<dyn Journal>, clock.clone(), 3, views).unwrap();
+        let ledger =
+            Ledger::open(Arc::clone(journal) as Arc<dyn Journal>, clock.clone(), || 3, views).unwrap();
         let keeper = Keeper::start(Arc::clone(&log), ledger.reader(), clock).unwrap();
         Self { journal: Arc::clone(journal), ledger, log, keeper: Some(keeper) }
     }
