@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::ToJSON};
 
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    problem::{AUTH, Failure, LOG},
+};
 use crate::{
     ledger::{audit::Finding, clock::rfc3339},
     pool::{Pool, audit::Done},
@@ -118,7 +121,7 @@ fn view(pool: &Pool) -> AuditView {
 impl AuditApi {
     /// The last audit of the log, and how far a running one is
     #[oai(path = "/audit", method = "get", tag = "Tag::Events", operation_id = "get_audit")]
-    async fn get(&self, token: Token) -> Result<Json<AuditView>, Problem> {
+    async fn get(&self, token: Token) -> Result<Json<AuditView>, Failure<{ AUTH }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         Ok(Json(view(pool)))
@@ -128,7 +131,7 @@ impl AuditApi {
     ///
     /// It runs in the background. One that is under way goes on, and no other begins.
     #[oai(path = "/audit", method = "post", tag = "Tag::Events", operation_id = "start_audit")]
-    async fn start(&self, token: Token) -> Result<Started, Problem> {
+    async fn start(&self, token: Token) -> Result<Started, Failure<{ AUTH | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         pool.start_audit().await?;

@@ -8,7 +8,10 @@ use poem_openapi::{ApiResponse, OpenApi, payload::Binary};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    problem::{AUTH, Failure, LOG},
+};
 use crate::{ledger::backup::Backup, pool::Pool};
 
 /// Pieces under way to the client; a slow one makes the reading wait.
@@ -34,7 +37,7 @@ impl BackupApi {
     /// Of the moment of the call; the pool goes on meanwhile. The secrets stay sealed, and the master key is not in
     /// it. Recorded as `BackupMade`.
     #[oai(path = "/backup", method = "get", tag = "Tag::Server", operation_id = "make_backup")]
-    async fn backup(&self, token: Token) -> Result<BackupAnswer, Problem> {
+    async fn backup(&self, token: Token) -> Result<BackupAnswer, Failure<{ AUTH | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let backup = pool.ledger.backup(actor).await?;

@@ -416,7 +416,26 @@ fn examples() -> Vec<(&'static str, &'static str, Value)> {
         ("/keys/bulk_disable", "post", json!({"ids": [1, 2]})),
         ("/keys/bulk_tag", "post", json!({"ids": [1, 2], "add": ["team-a"], "remove": ["spare"]})),
         ("/keys/bulk_test", "post", json!({"ids": [1, 2], "model": "gemini-2.5-flash"})),
+        (
+            "/keys/import",
+            "post",
+            json!({"keys": ["AIzaSy-one"], "clients": ["an-access-key-of-old"], "dry_run": true}),
+        ),
+        ("/keys/export", "post", json!({"ids": [1, 2]})),
         ("/settings", "patch", json!({"MAX_ATTEMPTS": 5, "STRATEGY": null})),
+        (
+            "/allowed_keys",
+            "post",
+            json!({"name": "app", "models": ["gemini-2.5-*"], "requests_per_minute": 60, "addresses": ["10.0.0.0/8"]}),
+        ),
+        ("/allowed_keys/{key_id}", "put", json!({"enabled": false, "requests_per_day": null})),
+        ("/allowed_keys/{key_id}/rotate", "post", json!({})),
+        (
+            "/admin/password",
+            "post",
+            json!({"current_password": "the one before", "new_password": "another good password"}),
+        ),
+        ("/master_key", "post", json!({"new_key": "another master key of 16 characters or more"})),
     ]
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use poem_openapi::{Object, OpenApi, payload::Json};
 use secrecy::SecretString;
 
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    problem::{AUTH, BODY, Failure, LOG, Problem},
+};
 use crate::pool::{self, Pool};
 
 pub(super) struct MasterKeyApi(pub(super) Option<Arc<Pool>>);
@@ -34,7 +37,11 @@ impl MasterKeyApi {
     ///
     /// All of them at once, or none. A backup that was made before is sealed under the old one.
     #[oai(path = "/master_key", method = "post", tag = "Tag::Server", operation_id = "change_master_key")]
-    async fn change(&self, token: Token, body: Json<NewMasterKey>) -> Result<Json<MasterKeyChange>, Problem> {
+    async fn change(
+        &self,
+        token: Token,
+        body: Json<NewMasterKey>,
+    ) -> Result<Json<MasterKeyChange>, Failure<{ AUTH | BODY | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let changed = pool.change_master_key(body.0.new_key.map(SecretString::from), actor).await;

@@ -22,7 +22,7 @@ pub(super) struct SettingsApi(pub(super) Option<Arc<Pool>>);
 
 /// Where a value came from.
 #[derive(Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
+#[oai(rename = "SettingOrigin", rename_all = "snake_case")]
 enum Origin {
     /// Nobody said.
     Default,

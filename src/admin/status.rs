@@ -15,7 +15,10 @@ use self::{
     standing::{Attention, Change, ModelCapacity, PoolCounts},
     traffic::{Breakdown, ClientUse, KeyUse, ModelUse, Point, RangeName, Traffic},
 };
-use super::{Tag, Token, problem::Problem};
+use super::{
+    Tag, Token,
+    problem::{AUTH, Failure, INPUT},
+};
 use crate::{gauges::Now, ledger::clock::rfc3339, pool::Pool};
 
 pub(super) struct StatusApi(pub(super) Option<Arc<Pool>>);
@@ -148,7 +151,12 @@ impl StatusApi {
     /// Keys by state, who can serve which model, what needs attention, and the traffic of a range (without one:
     /// the last hour) with its latencies, its plot, and the busiest models, keys and clients.
     #[oai(path = "/status", method = "get", tag = "Tag::Status", operation_id = "get_status")]
-    async fn status(&self, token: Token, range: Query<Option<RangeName>>) -> Result<Json<Status>, Problem> {
+    async fn status(
+        &self,
+        token: Token,
+        /// How far back.
+        range: Query<Option<RangeName>>,
+    ) -> Result<Json<Status>, Failure<{ INPUT | AUTH }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let server = server(pool);

@@ -14,7 +14,7 @@ use projections::{
 
 use super::{
     Tag, Token,
-    problem::Problem,
+    problem::{AUTH, Failure, INPUT, MISSING, Problem},
     status::traffic::{LastError, RangeName, Use, last_error},
 };
 use crate::{ledger::clock::rfc3339, pool::Pool};
@@ -65,16 +65,18 @@ impl UsageApi {
     async fn key(
         &self,
         token: Token,
+        /// Its number.
         key_id: Path<u32>,
+        /// How far back.
         range: Query<Option<RangeName>>,
-    ) -> Result<Json<KeyUsage>, Problem> {
+    ) -> Result<Json<KeyUsage>, Failure<{ INPUT | AUTH | MISSING }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let (now, id) = (pool.clock.now(), KeyId(key_id.0));
         let range = range.0.map_or(Range::Day, Range::from);
         let state = pool.ledger.state();
         if state.keys.get(id).is_none() {
-            return Err(Problem::not_found(format!("there is no key {id}")));
+            return Err(Problem::not_found(format!("there is no key {id}")).into());
         }
         let nothing = Track::default();
         let own = state.statistics.keys.get(&id).unwrap_or(&nothing);

@@ -6,7 +6,7 @@ use projections::{
 };
 use serde_json::Value;
 
-use crate::given::{Given, added, answered, attempted, client_added, closed, fingerprint, method, model};
+use crate::given::{Given, added, answered, client_added, closed, fingerprint, method, model};
 
 /// Gates kept per project and per key; the fold's own number.
 const GATES: usize = 512;

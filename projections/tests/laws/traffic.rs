@@ -2,10 +2,10 @@
 
 use projections::{
     ClientId,
-    event::{Actor, ClientRemoved},
+    event::{Actor, ClientRemoved, Outcome},
 };
 
-use crate::given::{Given, answered, attempted, client_added};
+use crate::given::{Given, answered, client_added};
 
 #[test]
 fn a_model_is_wanted_since_it_was_last_asked_for() {

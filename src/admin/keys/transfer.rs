@@ -9,7 +9,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{bulk::MOST, wishes::NewKey};
 use crate::{
-    admin::{Tag, Token, problem::Problem, serving},
+    admin::{
+        Tag, Token,
+        problem::{AUTH, BODY, CONFLICT, Failure, LOG, MISSING, Problem},
+        serving,
+    },
     ledger::rules::{Added, AddedClient},
     pool::{ExportedKey, GivenKey, GivenResult, Pool},
 };
@@ -106,12 +110,16 @@ impl TransferApi {
     ///
     /// Known ones are left as they are. All are added, or none.
     #[oai(path = "/keys/import", method = "post", tag = "Tag::Keys", operation_id = "import_keys")]
-    async fn import(&self, token: Token, body: Json<ToImport>) -> Result<Json<ImportReport>, Problem> {
+    async fn import(
+        &self,
+        token: Token,
+        body: Json<ToImport>,
+    ) -> Result<Json<ImportReport>, Failure<{ AUTH | BODY | CONFLICT | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let ToImport { keys, clients, dry_run } = body.0;
         if keys.len() + clients.len() > MOST {
-            return Err(Problem::bad_request(format!("at most {MOST} keys in one call")));
+            return Err(Problem::bad_request(format!("at most {MOST} keys in one call")).into());
         }
         let given = keys.into_iter().map(|key| {
             let (secret, wanted) = key.wanted()?;
@@ -143,7 +151,7 @@ impl TransferApi {
         request: &Request,
         token: Token,
         body: Json<ToExport>,
-    ) -> Result<ExportAnswer, Problem> {
+    ) -> Result<ExportAnswer, Failure<{ AUTH | BODY | MISSING | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let from = request.remote_addr().as_socket_addr().filter(|_| actor != Actor::Cli);

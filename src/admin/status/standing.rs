@@ -94,6 +94,7 @@ pub(super) enum ChangeKind {
 
 /// A change of a gate or a key.
 #[derive(Debug, Object)]
+#[oai(rename = "Transition")]
 pub(super) struct Change {
     /// The event that tells it.
     seq: u64,

@@ -60,6 +60,7 @@ impl From<Range> for RangeName {
 
 /// Client requests, by how they ended.
 #[derive(Debug, Object)]
+#[oai(rename = "RequestSums")]
 struct RequestCounts {
     total: u64,
     /// Answers of Google's that went out whole.
