@@ -424,7 +424,7 @@ impl Operator {
     }
 
     pub(crate) async fn keys(&self) -> Vec<Value> {
-        let (status, answer) = self.call(reqwest::Method::GET, "/keys", None).await;
+        let (status, answer) = self.call(reqwest::Method::GET, "/keys?limit=1000", None).await;
         assert_eq!(status, 200, "{answer}");
         answer["keys"].as_array().unwrap().clone()
     }

@@ -125,7 +125,7 @@ async fn a_secret_is_shown_once_and_lies_nowhere() {
         (json!({"concurrent": 0}), "bad_request"),
         (json!({"addresses": ["10.0.0.1/8"]}), "bad_request"),
         (json!({"expires_at": "tomorrow"}), "bad_request"),
-        (json!({"limit": 3}), "bad_request"),
+        (json!({"limit": 3}), "bad_body"),
     ] {
         let (status, answer) = operator.call(Method::POST, "/allowed_keys", Some(bad.clone())).await;
         assert!(status >= 400 && answer["code"] == wanted, "{bad}: {answer}");
