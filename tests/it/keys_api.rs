@@ -279,7 +279,10 @@ async fn the_grid_says_who_can_serve_what_and_what_lives_where() {
     let cache =
         json!({"model": format!("models/{FLASH}"), "contents": [{"role": "user", "parts": [{"text": "x"}]}]});
     for _ in 0..3 {
-        assert_eq!(server.app().post("/v1beta/cachedContents", &cache).send().await.unwrap().status(), 200);
+        let made = server.app().post("/v1beta/cachedContents", &cache).send().await.unwrap();
+        assert_eq!(made.status(), 200);
+        // Whoever has the name knows that it is written down.
+        made.bytes().await.unwrap();
     }
     let all = get(&operator, "/resources").await;
     let all = all["resources"].as_array().unwrap();
