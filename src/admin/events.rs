@@ -23,7 +23,7 @@ use self::{
 use super::{
     Tag, Token,
     past::{look, seq_at, time},
-    problem::{AUTH, BUSY, CONFLICT, Failure, INPUT, LOG, MISSING, Problem},
+    problem::{AUTH, BUSY, CONFLICT, Code, Failure, INPUT, LOG, MISSING, Problem},
 };
 use crate::{feed::Feed, ledger::clock::rfc3339, pool::Pool};
 
@@ -130,6 +130,18 @@ impl Wanted {
     }
 }
 
+/// The farthest position that every reader of JSON can hold.
+const FARTHEST: Seq = (1 << 53) - 1;
+
+/// A position in a question, where one is told.
+fn position(name: &str, told: Option<Seq>) -> Result<Option<Seq>, Problem> {
+    if told.is_some_and(|seq| seq > FARTHEST) {
+        let text = format!("parameter `{name}`: wants a number from 0 to {FARTHEST}");
+        return Err(Problem::of(Code::BadParameter, text));
+    }
+    Ok(told)
+}
+
 #[OpenApi]
 impl EventsApi {
     /// Events, in order
@@ -174,7 +186,8 @@ impl EventsApi {
             Wanted { types: r#type.0, class: class.0, key: key.0, client: client.0, request: request_id.0 };
         let filter = filter.filter()?;
         let (from, to) = (from.0.as_deref().map(time).transpose()?, to.0.as_deref().map(time).transpose()?);
-        let mut part = Part { after: after.0.unwrap_or(0), before: before.0.unwrap_or(Seq::MAX) };
+        let (after, before) = (position("after", after.0)?, position("before", before.0)?);
+        let mut part = Part { after: after.unwrap_or(0), before: before.unwrap_or(Seq::MAX) };
         let (order, limit) = (order.0, limit.0 as usize);
         let place = cursor.0.as_deref().map(|text| self::cursor::read(text, order)).transpose()?;
         let found = look(pool, move |ledger| {
@@ -227,7 +240,7 @@ impl EventsApi {
             let wrong = "Last-Event-ID is no position: send the `id` of the last event, or none";
             id.trim().parse::<Seq>().map_err(|_| Problem::bad_request(wrong))
         });
-        let after = told.transpose()?.or(after.0);
+        let after = told.transpose()?.or(position("after", after.0)?);
         // Not the pool: whoever listens must not keep the log open when the server stops.
         let (pool_there, token) = (Arc::downgrade(pool), token.0.token);
         let allowed =
