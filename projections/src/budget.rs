@@ -64,11 +64,11 @@ pub const fn at_least(tokens: u64) -> u64 {
     tokens.saturating_mul(2) / 3
 }
 
-/// When a minute's window turns that was told to turn at `until`. What was told was on its way for some time, and
-/// so a turn just after a whole minute is the whole minute's.
-fn turn(until: Millis) -> Millis {
-    let past = until.rem_euclid(MINUTE_MS);
-    if past < ON_ITS_WAY_MS { until - past } else { until }
+/// When a minute's window turns that was told at `at` to turn at `until`. What was told was on its way for some time,
+/// and so a turn just after a whole minute is the whole minute's; but a turn that is still to come is never over.
+fn turn(until: Millis, at: Millis) -> Millis {
+    let whole = until.saturating_sub(until.rem_euclid(MINUTE_MS));
+    if until.saturating_sub(whole) < ON_ITS_WAY_MS && whole > at { whole } else { until }
 }
 
 /// The limits of one (project, model).
@@ -147,7 +147,7 @@ impl Budget {
             return;
         }
         if let (Window::Minute | Window::Tokens, Some(until)) = (window, until) {
-            self.phase = turn(until);
+            self.phase = turn(until, at);
         }
         let began = self.window_of(window, at, day);
         let slot = match window {
@@ -161,5 +161,37 @@ impl Budget {
         let counted = slot.map_or(0, |known| value.saturating_sub(known.left(began)));
         let used = value.saturating_sub(room).max(counted).min(value);
         *slot = Some(Limit { value, confirmed: at, window: began, used });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_that_turns_just_after_a_whole_one_turned_with_it() {
+        assert_eq!(turn(2 * MINUTE_MS + 300, MINUTE_MS + 30_000), 2 * MINUTE_MS, "the telling took its time");
+        assert_eq!(turn(2 * MINUTE_MS + 1_000, MINUTE_MS + 30_000), 2 * MINUTE_MS + 1_000);
+    }
+
+    #[test]
+    fn a_turn_that_is_to_come_is_never_over() {
+        // Told half a second into a minute: snapped to the whole minute, it would have been before it was told.
+        assert_eq!(turn(MINUTE_MS + 800, MINUTE_MS + 500), MINUTE_MS + 800);
+        assert_eq!(turn(MINUTE_MS + 800, MINUTE_MS), MINUTE_MS + 800);
+        for (until, at) in [(Millis::MIN, 0), (Millis::MAX, 0), (0, Millis::MAX), (500, Millis::MIN)] {
+            let _ = turn(until, at);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_turns_in_a_moment_is_not_spent_for_the_minute_after() {
+        let violation = Violation { window: Some(Window::Minute), limit: Some(1), ..Violation::default() };
+        let (at, until) = (MINUTE_MS + 500, MINUTE_MS + 800);
+        let mut budget = Budget::default();
+        budget.exceeded(&violation, 0, at, Some(until), 0);
+        let minute = budget.minute.unwrap();
+        assert_eq!(minute.left(budget.minute_of(at)), 0);
+        assert_eq!(minute.left(budget.minute_of(until)), 1);
     }
 }
