@@ -1,0 +1,54 @@
+/** The two languages. */
+export type Locale = 'en' | 'zh-TW';
+
+export const LOCALES: { id: Locale; name: string }[] = [
+  { id: 'en', name: 'English' },
+  { id: 'zh-TW', name: '繁體中文' },
+];
+
+const KEY = 'gemini-pool.language';
+
+/** The first language of the browser's that we have; any Chinese is nearer to Taiwan's than to English. */
+export function choose(stored: string | null, wanted: readonly string[]): Locale {
+  if (stored === 'en' || stored === 'zh-TW') return stored;
+  for (const language of wanted) {
+    if (/^zh\b/i.test(language)) return 'zh-TW';
+    if (/^en\b/i.test(language)) return 'en';
+  }
+  return 'en';
+}
+
+/** Storage may be forbidden; choices then last as long as the page. */
+export function remembered(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+export function remember(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // See `remembered`.
+  }
+}
+
+class Language {
+  current = $state<Locale>(choose(remembered(KEY), navigator.languages));
+
+  set(locale: Locale): void {
+    this.current = locale;
+    remember(KEY, locale);
+    document.documentElement.lang = locale;
+  }
+}
+
+export const locale = new Language();
+document.documentElement.lang = locale.current;
+
+/** The messages of a page in the language in force: `const t = $derived(pick(messages))`. */
+export function pick<T>(messages: { en: T; zh: T }): T {
+  return locale.current === 'en' ? messages.en : messages.zh;
+}

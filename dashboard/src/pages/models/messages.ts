@@ -1,0 +1,7 @@
+export const en = {
+  title: 'Models',
+};
+
+export const zh: typeof en = {
+  title: '模型',
+};

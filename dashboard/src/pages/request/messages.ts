@@ -1,0 +1,7 @@
+export const en = {
+  title: 'Request',
+};
+
+export const zh: typeof en = {
+  title: '請求',
+};

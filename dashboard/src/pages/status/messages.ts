@@ -1,0 +1,7 @@
+export const en = {
+  title: 'Status',
+};
+
+export const zh: typeof en = {
+  title: '狀態',
+};
