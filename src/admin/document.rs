@@ -281,6 +281,8 @@ fn refine_schemas(value: &mut Value) {
                     property["allOf"] = json!([{"$ref": reference}]);
                 }
                 property["nullable"] = json!(true);
+                // Generators of clients take a default for a promise that the field is always there.
+                property.as_object_mut().map(|property| property.remove("default"));
             }
         }
     }

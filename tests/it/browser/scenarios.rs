@@ -1,0 +1,21 @@
+//! Which scenarios there are, each with the pool that it looks at.
+
+use gemini_pool::simulated::World;
+
+use super::{Setup, Stage};
+
+/// So many good keys, three to a project.
+async fn pool_of(keys: usize) -> Stage {
+    let names: Vec<String> = (1..=keys).map(|number| format!("AIza-browser-{number:04}")).collect();
+    let mut world = World::new();
+    for (number, key) in names.iter().enumerate() {
+        world = world.key(&format!("project-{}", number / 3), key);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Stage::new(world, |google| Setup::new(google, &names)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_logs_in_and_out() {
+    pool_of(3).await.play("session");
+}
