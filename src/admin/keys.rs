@@ -45,6 +45,8 @@ struct KeyList {
     keys: Vec<KeyView>,
     /// Where to go on: the next page's `cursor`; none: this is the last page.
     next: Option<String>,
+    /// How many keys the filters leave, on all pages.
+    matching: u64,
     /// How many keys there are in all, whatever the filters.
     total: u64,
 }
@@ -197,9 +199,10 @@ impl KeysApi {
         };
         let (state, now) = (pool.ledger.state(), pool.clock.now());
         let wanted = (limit.0, cursor.0.as_deref());
-        let (keys, next) = find::page(&state, &filter, (sort.0, order.0), wanted, now)?;
+        let find::Found { keys, next, matching } =
+            find::page(&state, &filter, (sort.0, order.0), wanted, now)?;
         let keys = keys.into_iter().map(|key| view(&state, key, now)).collect();
-        Ok(Json(KeyList { keys, next, total: state.keys.len() as u64 }))
+        Ok(Json(KeyList { keys, next, matching, total: state.keys.len() as u64 }))
     }
 
     /// Show a key's secret

@@ -1285,11 +1285,8 @@ export interface components {
             code: string;
             /** @description What was wrong, and what to do. */
             detail: string;
-            /**
-             * @description All that was wrong, where that is told one by one.
-             * @default []
-             */
-            errors: components["schemas"]["Wrong"][] | null;
+            /** @description All that was wrong, where that is told one by one. */
+            errors?: components["schemas"]["Wrong"][] | null;
             /**
              * Format: uint16
              * @description The HTTP status.
@@ -1625,6 +1622,11 @@ export interface components {
          */
         KeyList: {
             keys: components["schemas"]["KeyView"][];
+            /**
+             * Format: uint64
+             * @description How many keys the filters leave, on all pages.
+             */
+            matching: number;
             /** @description Where to go on: the next page's `cursor`; none: this is the last page. */
             next?: string | null;
             /**
@@ -1870,11 +1872,8 @@ export interface components {
          * @description Which keys to remove.
          */
         KeysToRemove: {
-            /**
-             * @description Also where files and the like at Google could not be reached any more.
-             * @default false
-             */
-            force: boolean | null;
+            /** @description Also where files and the like at Google could not be reached any more. */
+            force?: boolean | null;
             /** @description Their numbers. */
             ids: number[];
         };
@@ -1883,18 +1882,12 @@ export interface components {
          * @description Which keys to tag, and how.
          */
         KeysToTag: {
-            /**
-             * @description Tags that each is to have, behind those that it has.
-             * @default []
-             */
-            add: string[] | null;
+            /** @description Tags that each is to have, behind those that it has. */
+            add?: string[] | null;
             /** @description Their numbers. */
             ids: number[];
-            /**
-             * @description Tags that none is to have.
-             * @default []
-             */
-            remove: string[] | null;
+            /** @description Tags that none is to have. */
+            remove?: string[] | null;
         };
         /**
          * KeysToTest
@@ -1906,9 +1899,8 @@ export interface components {
             /**
              * @description A model to ask by the smallest call there is, which spends a little of each key's quota; none: the keys alone,
              *     by a list of models, which spends nothing.
-             * @default null
              */
-            model: string | null;
+            model?: string | null;
         };
         /**
          * LastError
@@ -3469,21 +3461,12 @@ export interface components {
          * @description What to import.
          */
         ToImport: {
-            /**
-             * @description Access keys of apps.
-             * @default []
-             */
-            clients: string[] | null;
-            /**
-             * @description Only tell what would become of them.
-             * @default false
-             */
-            dry_run: boolean | null;
-            /**
-             * @description Upstream keys, each as a text, or as an object with what is said of it.
-             * @default []
-             */
-            keys: components["schemas"]["NewKey"][] | null;
+            /** @description Access keys of apps. */
+            clients?: string[] | null;
+            /** @description Only tell what would become of them. */
+            dry_run?: boolean | null;
+            /** @description Upstream keys, each as a text, or as an object with what is said of it. */
+            keys?: components["schemas"]["NewKey"][] | null;
         };
         /**
          * TokenCounts

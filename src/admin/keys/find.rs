@@ -89,26 +89,35 @@ fn place(state: &State, key: &Key, sort: KeySort, now: Millis) -> Place {
     Place(by, key.id.0)
 }
 
-/// A page of keys, and the cursor of the next one.
+/// A page of keys.
+pub(super) struct Found<'a> {
+    pub(super) keys: Vec<&'a Key>,
+    /// The cursor of the next page.
+    pub(super) next: Option<String>,
+    /// How many keys the filter leaves, on all pages.
+    pub(super) matching: u64,
+}
+
+/// A page of the keys that a filter leaves.
 pub(super) fn page<'a>(
     state: &'a State,
     filter: &Filter,
     (sort, order): (KeySort, Order),
     (limit, cursor): (u32, Option<&str>),
     now: Millis,
-) -> Result<(Vec<&'a Key>, Option<String>), Problem> {
+) -> Result<Found<'a>, Problem> {
     let list = format!("keys {sort:?} {order:?}");
     let after: Option<Place> = page::position(&list, cursor)?;
     let directed = |ordering: Ordering| if order == Order::Desc { ordering.reverse() } else { ordering };
     let filter = Filter { q: filter.q.as_ref().map(|part| part.to_lowercase()), ..filter.copy() };
     let found = state.keys.iter().filter(|key| filter.takes(state, key, now));
-    let found = found.map(|key| (place(state, key, sort, now), key));
-    let behind = |place: &Place| after.as_ref().is_none_or(|after| directed(place.cmp(after)).is_gt());
-    let mut found: Vec<(Place, &Key)> = found.filter(|(place, _)| behind(place)).collect();
+    let mut found: Vec<(Place, &Key)> = found.map(|key| (place(state, key, sort, now), key)).collect();
+    let matching = found.len() as u64;
+    found.retain(|(place, _)| after.as_ref().is_none_or(|after| directed(place.cmp(after)).is_gt()));
     found.sort_by(|(one, _), (other, _)| directed(one.cmp(other)));
     let (shown, more) = page::take(found.into_iter(), limit);
     let next = shown.last().filter(|_| more).map(|(place, _)| page::cursor(&list, place));
-    Ok((shown.into_iter().map(|(_, key)| key).collect(), next))
+    Ok(Found { keys: shown.into_iter().map(|(_, key)| key).collect(), next, matching })
 }
 
 impl Filter {
@@ -189,9 +198,9 @@ mod tests {
     }
 
     fn all(state: &State, filter: &Filter) -> Vec<u32> {
-        let (keys, next) = page(state, filter, Default::default(), (1_000, None), 9_000).unwrap();
-        assert_eq!(next, None);
-        ids(&keys)
+        let found = page(state, filter, Default::default(), (1_000, None), 9_000).unwrap();
+        assert_eq!((found.next, found.matching), (None, found.keys.len() as u64));
+        ids(&found.keys)
     }
 
     #[test]
@@ -218,12 +227,13 @@ mod tests {
     fn pages_go_on_behind_the_last_key_though_it_left() {
         let mut state = pool();
         let by_label = (KeySort::Label, Order::Desc);
-        let (first, next) = page(&state, &Filter::default(), by_label, (2, None), 9_000).unwrap();
-        assert_eq!(ids(&first), [4, 5]);
+        let Found { keys: first, next, matching } =
+            page(&state, &Filter::default(), by_label, (2, None), 9_000).unwrap();
+        assert_eq!((ids(&first), matching), (vec![4, 5], 5));
         apply(&mut state, KeyRemoved { key: KeyId(5), actor: Actor::Cli });
         add(&mut state, 6, "bart", &[]);
-        let (second, last) = page(&state, &Filter::default(), by_label, (9, next.as_deref()), 9_000).unwrap();
-        assert_eq!((ids(&second), last), (vec![1, 6, 3, 2], None));
+        let second = page(&state, &Filter::default(), by_label, (9, next.as_deref()), 9_000).unwrap();
+        assert_eq!((ids(&second.keys), second.next, second.matching), (vec![1, 6, 3, 2], None, 5));
         let other = (KeySort::Label, Order::Asc);
         assert!(page(&state, &Filter::default(), other, (9, next.as_deref()), 9_000).is_err());
     }
@@ -237,11 +247,10 @@ mod tests {
             for order in [Order::Asc, Order::Desc] {
                 let (mut seen, mut cursor) = (Vec::new(), None);
                 loop {
-                    let (keys, next) =
-                        page(&state, &Filter::default(), (sort, order), (2, cursor.as_deref()), 9_000)
-                            .unwrap();
-                    seen.extend(ids(&keys));
-                    cursor = next;
+                    let wanted = (2, cursor.as_deref());
+                    let found = page(&state, &Filter::default(), (sort, order), wanted, 9_000).unwrap();
+                    seen.extend(ids(&found.keys));
+                    cursor = found.next;
                     if cursor.is_none() {
                         break;
                     }
