@@ -1,0 +1,1 @@
+export { readKeysText, sendable, tailOf, type FoundKey, type KeyFields, type KeysText } from './parse';

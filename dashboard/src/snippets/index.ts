@@ -1,0 +1,2 @@
+export { default as ClientSnippets } from './ClientSnippets.svelte';
+export { PLACEHOLDER } from './snippets';
