@@ -3,10 +3,16 @@
 #   docker build -t gemini-pool .
 #   docker run -p 8000:8000 -v gemini-pool:/data -e ALLOWED_API_KEYS=an-access-key-of-your-own gemini-pool
 
+# Debian's own Node.js is too old for the dashboard's build.
+FROM node:22-bookworm-slim AS node
+
 FROM rust:1.91-slim-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends build-essential cmake \
     && rm -rf /var/lib/apt/lists/*
+COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /usr/local/lib/node_modules /usr/local/lib/node_modules
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

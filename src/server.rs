@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     config::Config,
+    dashboard,
     health::Health,
     ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
@@ -201,7 +202,8 @@ impl Service {
     }
 }
 
-/// Which path goes where. The proxy takes everything else below its own prefixes.
+/// Which path goes where. The dashboard takes its files and what browsers ask for as a page; the proxy takes everything
+/// else, below its own prefixes.
 fn app(
     pool: Arc<Pool>,
     proxy: Arc<Proxy>,
@@ -238,6 +240,9 @@ fn app(
     make(move |request: Request| {
         let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), requests.token());
         async move {
+            if let Some(page) = dashboard::serve(&request) {
+                return page;
+            }
             let path = request.uri().path();
             let ours =
                 matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");

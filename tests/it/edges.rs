@@ -494,8 +494,9 @@ fn each_library_is_in_its_house() {
     }
     for library in ["poem", "poem_openapi"] {
         for user in service.users(library) {
-            let edge =
-                ["server", "proxy", "admin", "health", "metrics"].iter().any(|module| within(&user, module));
+            let edge = ["server", "proxy", "admin", "dashboard", "health", "metrics"]
+                .iter()
+                .any(|module| within(&user, module));
             assert!(edge, "{user} uses {library}");
         }
     }

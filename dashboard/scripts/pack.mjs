@@ -1,0 +1,44 @@
+// Packs the built files and writes the table that lib.rs includes: node scripts/pack.mjs DIST TABLE
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+
+const MEDIA = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+
+const [dist, table] = process.argv.slice(2);
+const files = [];
+const walk = (folder, at) => {
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (statSync(path).isDirectory()) walk(path, `${at}${name}/`);
+    else files.push([`${at}${name}`, path]);
+  }
+};
+walk(dist, '/');
+// By bytes, as the table is searched.
+files.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+
+const include = (path) => `include_bytes!(${JSON.stringify(path)})`;
+const rows = files.map(([path, file]) => {
+  const media = MEDIA[extname(file)];
+  if (media === undefined) throw new Error(`${path}: no media type is known for it; see scripts/pack.mjs`);
+  const plain = readFileSync(file);
+  const packed = (end, bytes) => {
+    if (bytes.length >= plain.length) return 'None';
+    writeFileSync(file + end, bytes);
+    return `Some(${include(file + end)})`;
+  };
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: plain.length };
+  const brotli = packed('.br', brotliCompressSync(plain, { params }));
+  const gzip = packed('.gz', gzipSync(plain, { level: 9 }));
+  const digest = createHash('sha256').update(plain).digest('hex').slice(0, 32);
+  const immutable = path.startsWith('/assets/');
+  return `    Asset { path: ${JSON.stringify(path)}, media: "${media}", digest: "${digest}", immutable: ${immutable}, plain: ${include(file)}, brotli: ${brotli}, gzip: ${gzip} },`;
+});
+writeFileSync(table, `&[\n${rows.join('\n')}\n]\n`);
