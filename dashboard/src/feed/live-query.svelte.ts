@@ -47,6 +47,8 @@ export class LiveQuery<T> {
 
   /** Loads soon: what is asked for many times in a second is loaded once. */
   soon = (): void => {
+    // Nothing is answered until somebody logs in again, and then everything is loaded.
+    if (session.state !== 'in') return;
     if (this.#running) {
       this.#again = true;
     } else {
