@@ -181,6 +181,14 @@ async fn a_keys_usage_has_its_sums_its_last_error_and_its_heartbeat() {
         all += own.len();
     }
     assert_eq!(all, tries.len());
+    // A list tells the same of all at once, where it is asked for it.
+    let plain = get(&operator, "/keys").await;
+    assert!(plain["keys"].as_array().unwrap().iter().all(|key| key["heartbeat"].is_null()), "{plain}");
+    let beating = get(&operator, "/keys?heartbeat=true").await;
+    for key in beating["keys"].as_array().unwrap() {
+        let own = get(&operator, &format!("/keys/{}/usage", key["id"])).await;
+        assert_eq!(key["heartbeat"], own["heartbeat"]);
+    }
     let (status, problem) = operator.call(Method::GET, "/keys/99/usage", None).await;
     assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
 }
