@@ -43,6 +43,10 @@ async fn the_status_tells_who_can_serve_what_was_served_and_what_needs_attention
     );
     assert_eq!((&fresh["traffic"]["requests"]["total"], &fresh["models"]), (&json!(0), &json!([])));
     assert_eq!(fresh["traffic"]["first_byte"]["p50_ms"], Value::Null, "no data is not zero");
+    assert_eq!((&fresh["server"]["bodies"], &fresh["server"]["stopping"]), (&json!("off"), &json!(false)));
+    let all = operator.call(Method::PATCH, "/settings", Some(json!({"LOG_BODIES": "errors"}))).await;
+    assert_eq!(all.0, 200, "{}", all.1);
+    assert_eq!(get(&operator, "/status").await["server"]["bodies"], "errors");
 
     let app = server.app();
     for _ in 0..9 {
