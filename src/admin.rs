@@ -104,7 +104,7 @@ type Apis = (
     resources::ResourcesApi,
     jobs::JobsApi,
     settings::SettingsApi,
-    (events::EventsApi, explain::ExplainApi, state::StateApi),
+    (events::EventsApi, events::density::DensityApi, explain::ExplainApi, state::StateApi),
     (status::StatusApi, usage::UsageApi),
     (audit::AuditApi, backup::BackupApi, master_key::MasterKeyApi),
 );
@@ -120,7 +120,12 @@ fn service(pool: Option<Arc<Pool>>) -> OpenApiService<Apis, ()> {
         resources::ResourcesApi(pool.clone()),
         jobs::JobsApi(pool.clone()),
         settings::SettingsApi(pool.clone()),
-        (events::EventsApi(pool.clone()), explain::ExplainApi(pool.clone()), state::StateApi(pool.clone())),
+        (
+            events::EventsApi(pool.clone()),
+            events::density::DensityApi(pool.clone()),
+            explain::ExplainApi(pool.clone()),
+            state::StateApi(pool.clone()),
+        ),
         (status::StatusApi(pool.clone()), usage::UsageApi(pool.clone())),
         (audit::AuditApi(pool.clone()), backup::BackupApi(pool.clone()), master_key::MasterKeyApi(pool)),
     );

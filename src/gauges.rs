@@ -3,7 +3,13 @@
 //! Owns the question alone: the proxy answers it when it is asked, and keeps no second count for it. So whoever looks
 //! need not know the proxy, nor the proxy those who look.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use projections::Millis;
 use tokio::time::Instant;
@@ -26,6 +32,7 @@ type Teller = Box<dyn Fn() -> Option<Now> + Send + Sync>;
 /// See the module.
 pub struct Gauges {
     teller: OnceLock<Teller>,
+    stopping: AtomicBool,
     started: Millis,
     began: Instant,
 }
@@ -34,7 +41,7 @@ impl Gauges {
     /// The process opens its pool at this time.
     #[must_use]
     pub fn new(started: Millis) -> Self {
-        Self { teller: OnceLock::new(), started, began: Instant::now() }
+        Self { teller: OnceLock::new(), stopping: AtomicBool::new(false), started, began: Instant::now() }
     }
 
     /// From now on this is asked; only the first one counts.
@@ -46,6 +53,17 @@ impl Gauges {
     #[must_use]
     pub fn now(&self) -> Option<Now> {
         self.teller.get()?()
+    }
+
+    /// The server is going down.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// When the pool was opened.

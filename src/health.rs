@@ -3,16 +3,14 @@
 pub mod checkup;
 pub mod prober;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use http::{StatusCode, header};
 use poem::{Body, Response};
 use serde_json::json;
 
 use crate::{
+    gauges::Gauges,
     ledger::{Ledger, clock::Clock},
     scheduler::Scheduler,
 };
@@ -22,19 +20,19 @@ pub struct Health {
     ledger: Ledger,
     scheduler: Arc<Scheduler>,
     clock: Clock,
-    draining: AtomicBool,
+    gauges: Arc<Gauges>,
 }
 
 impl Health {
     /// Healthy until something says otherwise.
     #[must_use]
-    pub fn new(ledger: Ledger, scheduler: Arc<Scheduler>, clock: Clock) -> Self {
-        Self { ledger, scheduler, clock, draining: AtomicBool::new(false) }
+    pub fn new(ledger: Ledger, scheduler: Arc<Scheduler>, clock: Clock, gauges: Arc<Gauges>) -> Self {
+        Self { ledger, scheduler, clock, gauges }
     }
 
     /// The server is going down: not ready any more.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.gauges.stop();
     }
 
     /// The process answers.
@@ -48,7 +46,7 @@ impl Health {
     #[must_use]
     pub fn ready(&self) -> Response {
         let mut reasons = Vec::new();
-        if self.draining.load(Ordering::Acquire) {
+        if self.gauges.stopping() {
             reasons.push(json!({"code": "draining", "message": "the server is stopping"}));
         }
         if let Some(failure) = self.ledger.failure() {

@@ -20,6 +20,7 @@ pub mod retention;
 pub mod rules;
 mod sync;
 pub mod tape;
+mod times;
 mod trims;
 mod vitals;
 mod writer;
@@ -42,6 +43,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::past::{At, PastError};
 pub use self::reader::Reader;
 pub use self::reseal::ResealError;
+pub use self::times::{ByClass, Density, Stretch};
 pub use self::vitals::Vitals;
 pub(crate) use self::writer::segment_of_frame;
 use self::{

@@ -136,8 +136,8 @@ impl Service {
             ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
         pool.ledger.note(started).await.map_err(|error| Error::Record("started", error))?;
         let address_file = AddressFile::write(&config.data_dir, address);
-        let health =
-            Arc::new(Health::new(pool.ledger.clone(), Arc::clone(&pool.scheduler), pool.clock.clone()));
+        let (scheduler, gauges) = (Arc::clone(&pool.scheduler), Arc::clone(&pool.gauges));
+        let health = Arc::new(Health::new(pool.ledger.clone(), scheduler, pool.clock.clone(), gauges));
         let parts = Parts {
             ledger: pool.ledger.clone(),
             scheduler: Arc::clone(&pool.scheduler),

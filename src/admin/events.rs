@@ -3,6 +3,7 @@
 //! Owns the shapes of events and of questions to the log. Its invariant: one call reads a bounded part of the
 //! log; a page may be short, or empty, and then says where to go on.
 
+pub(super) mod density;
 mod live;
 mod pages;
 

@@ -181,6 +181,9 @@ impl KeysApi {
         /// Which way.
         #[oai(default)]
         order: Query<Order>,
+        /// Also each key's last day in half hours, as its usage has it.
+        #[oai(default)]
+        heartbeat: Query<bool>,
         /// How many at most.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
@@ -201,7 +204,12 @@ impl KeysApi {
         let wanted = (limit.0, cursor.0.as_deref());
         let find::Found { keys, next, matching } =
             find::page(&state, &filter, (sort.0, order.0), wanted, now)?;
-        let keys = keys.into_iter().map(|key| view(&state, key, now)).collect();
+        let keys = keys.into_iter().map(|key| view(&state, key, now));
+        let keys = if heartbeat.0 {
+            keys.map(|key| key.with_heartbeat(&state, now)).collect()
+        } else {
+            keys.collect()
+        };
         Ok(Json(KeyList { keys, next, matching, total: state.keys.len() as u64 }))
     }
 

@@ -362,7 +362,7 @@ fn default_limit() -> u32 {
 /// Which bodies are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-enum RequestBodiesKept {
+pub(super) enum RequestBodiesKept {
     /// None.
     Off,
     /// Those of requests that did not go well.

@@ -1,10 +1,11 @@
-//! The pool as it was: keys, projects, models and clients after an event or at a time; and what changed between two
+//! The pool as it was: keys, projects, models, clients and settings after an event or at a time; and what changed between two
 //! such moments.
 //!
 //! Owns the shapes. Refuses to show a digest. Its invariant: the same moment gives the same answer for ever,
 //! and the present is one of them.
 
 mod diff;
+mod settings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +17,12 @@ use projections::{
     ClientId, KeyId, Millis, State,
     keys::{Gate, Key, Keys},
 };
+use serde_json::json;
 
-use self::diff::{ChangeView, Things, changes};
+use self::{
+    diff::{ChangeView, Things, changes},
+    settings::SettingThen,
+};
 use super::{
     Tag, Token,
     keys::view::word,
@@ -103,6 +108,8 @@ struct StateView {
     models: Vec<ModelView>,
     /// Clients, by number; they come after the last key.
     clients: Vec<ClientThen>,
+    /// Settings that operators had said; what the environment said of the others is in no log. On every page.
+    settings: Vec<SettingThen>,
     /// Where to go on: the next page's `cursor`; none: that was all.
     next: Option<String>,
 }
@@ -204,6 +211,7 @@ fn view(state: &State, now: Millis, place: Place, limit: usize) -> StateView {
         projects: projects.map(|(name, project)| project_view(all, name, project, now)).collect(),
         models: models_in_trouble(all, now).collect(),
         clients: rest_of_clients.into_iter().take(room).collect(),
+        settings: settings::said(state),
         keys,
         next,
     }
@@ -225,6 +233,9 @@ fn things(state: &State, now: Millis) -> Things {
     }
     for client in clients(state) {
         things.insert(("client", client.id, client.id.to_string()), client.to_json());
+    }
+    for (name, value) in settings::all(state) {
+        things.insert(("setting", 0, name), Some(json!({ "value": value })));
     }
     for (model, upstream) in state.keys.upstreams() {
         if let Some(gate) = upstream.gate.as_ref().filter(|gate| gate.is_closed(now)) {
@@ -254,7 +265,7 @@ fn at<R>(
 impl StateApi {
     /// The pool as it was
     ///
-    /// Keys with their gates, their projects, models in trouble, and clients: after an event, at a time, or now.
+    /// Keys with their gates, their projects, models in trouble, clients, and settings that operators had said: after an event, at a time, or now.
     #[oai(path = "/state", method = "get", tag = "Tag::Past", operation_id = "get_state")]
     async fn state(
         &self,
@@ -281,8 +292,8 @@ impl StateApi {
 
     /// What changed between two moments
     ///
-    /// Key by key, project by project, client by client: what came, what went, and which fields are different. What
-    /// was used of quotas is left out.
+    /// Key by key, project by project, client by client, setting by setting: what came, what went, and which fields are
+    /// different. What was used of quotas is left out. A setting's `value` is null while no operator has said it.
     #[oai(path = "/state/diff", method = "get", tag = "Tag::Past", operation_id = "diff_states")]
     async fn diff(
         &self,

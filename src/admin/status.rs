@@ -18,6 +18,7 @@ use self::{
 use super::{
     Tag, Token,
     problem::{AUTH, Failure, INPUT},
+    request_logs::RequestBodiesKept,
 };
 use crate::{gauges::Now, ledger::clock::rfc3339, pool::Pool};
 
@@ -58,6 +59,10 @@ struct ServerView {
     /// When the pool was opened (RFC 3339).
     started_at: String,
     uptime_seconds: u64,
+    /// It is going down: what is under way is finished, and nothing new begins.
+    stopping: bool,
+    /// Which bodies of requests and answers are kept (LOG_BODIES).
+    bodies: RequestBodiesKept,
     log: LogView,
     /// None, where nothing is served: the command line opened a stopped pool.
     now: Option<NowView>,
@@ -112,6 +117,8 @@ fn server(pool: &Pool) -> ServerView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: rfc3339(pool.gauges.started()),
         uptime_seconds: pool.gauges.uptime().as_secs(),
+        stopping: pool.gauges.stopping(),
+        bodies: pool.request_log.bodies.keeping().into(),
         log: LogView {
             head: vitals.head,
             unsynced: vitals.head.saturating_sub(vitals.synced),

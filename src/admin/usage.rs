@@ -8,7 +8,7 @@ use poem_openapi::{
     payload::Json,
 };
 use projections::{
-    KeyId,
+    KeyId, Millis, State,
     statistics::{Range, Track, track},
 };
 
@@ -32,13 +32,25 @@ struct BeatView {
 
 /// The last day of a key, in half hours.
 #[derive(Debug, Object)]
-struct Heartbeat {
+pub(super) struct Heartbeat {
     /// When the first cell begins (RFC 3339).
     since: String,
     /// How long a cell is.
     cell_seconds: u64,
     /// Oldest first; the last one is not over yet.
     cells: Vec<BeatView>,
+}
+
+/// The last day of a key, up to now.
+pub(super) fn heartbeat(state: &State, key: KeyId, now: Millis) -> Heartbeat {
+    let nothing = Track::default();
+    let (since, beats) = state.statistics.keys.get(&key).unwrap_or(&nothing).heartbeat(now);
+    let cells = beats.into_iter().map(|beat| BeatView { ok: beat.ok, failed: beat.failed });
+    Heartbeat {
+        since: rfc3339(since),
+        cell_seconds: u64::try_from(track::BEAT.width / 1_000).unwrap_or(0),
+        cells: cells.collect(),
+    }
 }
 
 /// What a key did.
@@ -80,8 +92,6 @@ impl UsageApi {
         }
         let nothing = Track::default();
         let own = state.statistics.keys.get(&id).unwrap_or(&nothing);
-        let (since, beats) = own.heartbeat(now);
-        let cells = beats.into_iter().map(|beat| BeatView { ok: beat.ok, failed: beat.failed });
         Ok(Json(KeyUsage {
             key: id.0,
             range: range.into(),
@@ -89,11 +99,7 @@ impl UsageApi {
             sums: own.sums(range, now).into(),
             total: own.total.into(),
             last_error: last_error(own),
-            heartbeat: Heartbeat {
-                since: rfc3339(since),
-                cell_seconds: u64::try_from(track::BEAT.width / 1_000).unwrap_or(0),
-                cells: cells.collect(),
-            },
+            heartbeat: heartbeat(&state, id, now),
         }))
     }
 }

@@ -62,7 +62,7 @@ impl From<journal::Error> for PastError {
     }
 }
 
-fn decoded(entry: &Entry) -> Result<Recorded, OpenError> {
+pub(super) fn decoded(entry: &Entry) -> Result<Recorded, OpenError> {
     let seq = entry.seq;
     let decoded = codec::decode(seq, &entry.frame, None);
     decoded.map(|(recorded, _)| recorded).map_err(|damage| OpenError::Damaged { seq, damage })
@@ -102,24 +102,6 @@ impl Ledger {
     pub fn event(&self, seq: Seq) -> Result<Option<Recorded>, OpenError> {
         let Some(after) = seq.checked_sub(1) else { return Ok(None) };
         Ok(self.events(after, 1)?.into_iter().find(|recorded| recorded.seq == seq))
-    }
-
-    /// The last event still there that was recorded at a time or before it; 0 where it is before the first.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn seq_at(&self, time: Millis) -> Result<Seq, OpenError> {
-        // Time never goes back in the log; where old traffic was dropped, the next that is there speaks for it.
-        let (mut low, mut high) = (0, *self.shared.head.borrow());
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            let read = self.shared.journal.read(middle - 1, 1)?;
-            match read.first().filter(|entry| entry.seq <= high) {
-                Some(entry) if decoded(entry)?.at <= time => low = entry.seq,
-                _ => high = middle - 1,
-            }
-        }
-        Ok(low)
     }
 
     /// The pool as it was, without statistics (usage and recent requests are empty).

@@ -182,6 +182,8 @@ async fn the_pool_as_it_was() {
     }
     let removed = operator.call(reqwest::Method::POST, "/keys/bulk_delete", Some(json!({"ids": [3]}))).await;
     assert_eq!(removed.0, 200, "{}", removed.1);
+    let said = operator.call(reqwest::Method::PATCH, "/settings", Some(json!({"MAX_ATTEMPTS": 2}))).await;
+    assert_eq!(said.0, 200, "{}", said.1);
     // Held against the time of then, it is what it was.
     let (_, then) = get(&operator, &format!("/state?at={at}")).await;
     assert_eq!(then, now);
@@ -204,6 +206,11 @@ async fn the_pool_as_it_was() {
         (&json!("label"), &json!("key 1"), &json!("renamed"))
     );
     assert_eq!(of("key", "3")["change"], "removed");
+    let value = json!([{"field": "value", "from": null, "to": "2"}]);
+    assert_eq!(of("setting", "MAX_ATTEMPTS")["fields"], value);
+    let (_, after) = get(&operator, "/state").await;
+    assert_eq!((&now["settings"], &after["settings"][0]["value"]), (&json!([]), &json!("2")));
+    assert_eq!(after["settings"][0]["seq"], said.1["revision"]);
     let fields = of("key", "2")["fields"].as_array().unwrap();
     assert!(fields.iter().any(|field| field["field"] == "state" && field["to"] == "disabled"), "{fields:?}");
     let (_, none) = get(&operator, &format!("/state/diff?from={seq}&to={seq}")).await;

@@ -177,6 +177,52 @@ async fn the_command_follows_the_feed() {
     assert!(ended.success(), "{ended}");
 }
 
+/// What a plot over the whole log is drawn from: each bar leads to its first event.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_density_of_events_adds_up_and_leads_into_the_log() {
+    let (_google, server) = stage().await;
+    for _ in 0..5 {
+        assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    }
+    let operator = server.operator().await;
+    operator.events_of("Answered", 5).await;
+    let get = async |path: &str| operator.call(reqwest::Method::GET, path, None).await;
+    let (status, density) = get("/events/density?buckets=50").await;
+    assert_eq!((status, &density["after"]), (200, &json!(0)), "{density}");
+    let buckets = density["buckets"].as_array().unwrap();
+    assert!((1..=50).contains(&buckets.len()), "{density}");
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    assert_eq!(number(&density["events"]), number(&density["head"]));
+    let mut expected = 1;
+    for bucket in buckets.iter().filter(|bucket| number(&bucket["events"]) > 0) {
+        assert_eq!(number(&bucket["first"]), expected, "{density}");
+        expected += number(&bucket["events"]);
+        let by_class = &bucket["by_class"];
+        let sum: u64 = ["control", "health", "traffic"].iter().map(|class| number(&by_class[class])).sum();
+        assert_eq!(sum, number(&bucket["events"]), "{bucket}");
+        let (_, event) = get(&format!("/events/{}", bucket["first"])).await;
+        assert!(event["at"].as_str() >= bucket["at"].as_str(), "{bucket} {event}");
+    }
+    assert_eq!(expected, number(&density["head"]) + 1);
+    let traffic: u64 = buckets.iter().map(|bucket| number(&bucket["by_class"]["traffic"])).sum();
+    let told = operator.events().await;
+    assert_eq!(traffic, told.iter().filter(|event| event["class"] == "traffic").count() as u64);
+
+    let (_, before) =
+        get("/events/density?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&buckets=24").await;
+    assert_eq!((before["buckets"].as_array().unwrap().len(), &before["bucket_ms"]), (24, &json!(3_600_000)));
+    assert_eq!((&before["events"], &before["buckets"][3]["first"]), (&json!(0), &Value::Null));
+    for (wrong, code) in [
+        ("buckets=0", "bad_parameter"),
+        ("buckets=501", "bad_parameter"),
+        ("from=yesterday", "bad_request"),
+        ("from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z", "bad_parameter"),
+    ] {
+        let (status, problem) = get(&format!("/events/density?{wrong}")).await;
+        assert_eq!((status, &problem["code"]), (400, &json!(code)), "{wrong}: {problem}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_both_ways_by_place_and_time() {
     let (_google, server) = stage().await;

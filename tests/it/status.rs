@@ -43,6 +43,10 @@ async fn the_status_tells_who_can_serve_what_was_served_and_what_needs_attention
     );
     assert_eq!((&fresh["traffic"]["requests"]["total"], &fresh["models"]), (&json!(0), &json!([])));
     assert_eq!(fresh["traffic"]["first_byte"]["p50_ms"], Value::Null, "no data is not zero");
+    assert_eq!((&fresh["server"]["bodies"], &fresh["server"]["stopping"]), (&json!("off"), &json!(false)));
+    let all = operator.call(Method::PATCH, "/settings", Some(json!({"LOG_BODIES": "errors"}))).await;
+    assert_eq!(all.0, 200, "{}", all.1);
+    assert_eq!(get(&operator, "/status").await["server"]["bodies"], "errors");
 
     let app = server.app();
     for _ in 0..9 {
@@ -181,6 +185,14 @@ async fn a_keys_usage_has_its_sums_its_last_error_and_its_heartbeat() {
         all += own.len();
     }
     assert_eq!(all, tries.len());
+    // A list tells the same of all at once, where it is asked for it.
+    let plain = get(&operator, "/keys").await;
+    assert!(plain["keys"].as_array().unwrap().iter().all(|key| key["heartbeat"].is_null()), "{plain}");
+    let beating = get(&operator, "/keys?heartbeat=true").await;
+    for key in beating["keys"].as_array().unwrap() {
+        let own = get(&operator, &format!("/keys/{}/usage", key["id"])).await;
+        assert_eq!(key["heartbeat"], own["heartbeat"]);
+    }
     let (status, problem) = operator.call(Method::GET, "/keys/99/usage", None).await;
     assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
 }

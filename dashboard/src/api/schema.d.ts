@@ -152,6 +152,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events/density": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How dense events lie
+         * @description How many events there are in each bucket of a span, and the first of them, whatever the length of the log: only
+         *     the ends of buckets are looked up. Counts by class take a look at each event, and are told where the whole
+         *     span has 50,000 or fewer; ask for a shorter span to get them.
+         */
+        get: operations["get_event_density"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/events/stream": {
         parameters: {
             query?: never;
@@ -824,7 +846,7 @@ export interface paths {
         };
         /**
          * The pool as it was
-         * @description Keys with their gates, their projects, models in trouble, and clients: after an event, at a time, or now.
+         * @description Keys with their gates, their projects, models in trouble, clients, and settings that operators had said: after an event, at a time, or now.
          */
         get: operations["get_state"];
         put?: never;
@@ -844,8 +866,8 @@ export interface paths {
         };
         /**
          * What changed between two moments
-         * @description Key by key, project by project, client by client: what came, what went, and which fields are different. What
-         *     was used of quotas is left out.
+         * @description Key by key, project by project, client by client, setting by setting: what came, what went, and which fields are
+         *     different. What was used of quotas is left out. A setting's `value` is null while no operator has said it.
          */
         get: operations["diff_states"];
         put?: never;
@@ -1040,7 +1062,7 @@ export interface components {
             change: components["schemas"]["Change"];
             /** @description What is different, where it changed. */
             fields: components["schemas"]["FieldView"][];
-            /** @description `client`, `key`, `model` (in trouble at Google), or `project`. */
+            /** @description `client`, `key`, `model` (in trouble at Google), `project`, or `setting`. */
             kind: string;
             /** @description Its name, or its number. */
             name: string;
@@ -1079,6 +1101,27 @@ export interface components {
             /** Format: uint64 */
             seq: number;
             until?: string | null;
+        };
+        /**
+         * ClassCounts
+         * @description Events, by how long they are kept.
+         */
+        ClassCounts: {
+            /**
+             * Format: uint64
+             * @description What operators did.
+             */
+            control: number;
+            /**
+             * Format: uint64
+             * @description What the pool learned of its keys.
+             */
+            health: number;
+            /**
+             * Format: uint64
+             * @description What clients asked.
+             */
+            traffic: number;
         };
         /**
          * @description How long an event is kept.
@@ -1294,6 +1337,59 @@ export interface components {
             status: number;
             /** @description In short; the same for every problem of this code. */
             title: string;
+        };
+        /**
+         * EventBucket
+         * @description The events of a while.
+         */
+        EventBucket: {
+            /** @description When it begins (RFC 3339). */
+            at: string;
+            /** @description The same, by class. */
+            by_class?: (components["schemas"]["ClassCounts"] & unknown) | null;
+            /**
+             * Format: uint64
+             * @description How many events it has.
+             */
+            events: number;
+            /**
+             * Format: uint64
+             * @description Its first event's position; none: it has none.
+             */
+            first?: number | null;
+        };
+        /**
+         * EventDensity
+         * @description How dense events lie in a span of time.
+         */
+        EventDensity: {
+            /**
+             * Format: uint64
+             * @description Events up to this position are not counted, and the pool as it was is not known before it: old traffic was
+             *     dropped there. 0: the log is whole.
+             */
+            after: number;
+            /**
+             * Format: uint64
+             * @description How long a bucket is, in milliseconds; the last one may be cut.
+             */
+            bucket_ms: number;
+            /** @description Oldest first, none left out. */
+            buckets: components["schemas"]["EventBucket"][];
+            /**
+             * Format: uint64
+             * @description Events of the whole span.
+             */
+            events: number;
+            /**
+             * Format: uint64
+             * @description The last event in the log.
+             */
+            head: number;
+            /** @description When the span begins (RFC 3339). */
+            since: string;
+            /** @description When it ends (RFC 3339). */
+            until: string;
         };
         /**
          * @description Which way.
@@ -1819,6 +1915,8 @@ export interface components {
             fingerprint: string;
             /** @description What stands in its way, now. */
             gates: components["schemas"]["GateView"][];
+            /** @description Its last day, where a list was asked for it. */
+            heartbeat?: (components["schemas"]["Heartbeat"] & unknown) | null;
             /**
              * Format: uint32
              * @description Its number.
@@ -3211,6 +3309,8 @@ export interface components {
          * @description The program.
          */
         ServerView: {
+            /** @description Which bodies of requests and answers are kept (LOG_BODIES). */
+            bodies: components["schemas"]["RequestBodiesKept"] & unknown;
             log: components["schemas"]["LogView"];
             /** @description None, where nothing is served: the command line opened a stopped pool. */
             now?: (components["schemas"]["NowView"] & unknown) | null;
@@ -3219,6 +3319,8 @@ export interface components {
              * @description When the pool was opened (RFC 3339).
              */
             started_at: string;
+            /** @description It is going down: what is under way is finished, and nothing new begins. */
+            stopping: boolean;
             /** Format: uint64 */
             uptime_seconds: number;
             version: string;
@@ -3254,6 +3356,21 @@ export interface components {
          * @enum {string}
          */
         SettingOrigin: "default" | "dot_env" | "environment" | "file" | "flag" | "log";
+        /**
+         * SettingThen
+         * @description A setting that an operator had said.
+         */
+        SettingThen: {
+            /** @description Its name, such as `MAX_ATTEMPTS`. */
+            name: string;
+            /**
+             * Format: uint64
+             * @description The event that said so.
+             */
+            seq: number;
+            /** @description Its value, in its own words; a secret's is masked. */
+            value: string;
+        };
         /**
          * SettingView
          * @description A setting.
@@ -3369,6 +3486,8 @@ export interface components {
              * @description The last event that had happened.
              */
             seq: number;
+            /** @description Settings that operators had said; what the environment said of the others is in no log. On every page. */
+            settings: components["schemas"]["SettingThen"][];
         };
         /**
          * Status
@@ -4462,6 +4581,60 @@ export interface operations {
             };
         };
     };
+    get_event_density: {
+        parameters: {
+            query?: {
+                /** @description When the span begins (RFC 3339); left out: with the first event that is counted. */
+                from?: string;
+                /** @description When it ends (RFC 3339); left out: now. */
+                to?: string;
+                /** @description How many buckets at most, 1 to 500. */
+                buckets?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventDensity"];
+                };
+            };
+            /** @description The request is wrong. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description No token, or none that is good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The log cannot be written or read, or the service stops; nothing was changed. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
     stream_events: {
         parameters: {
             query?: {
@@ -4811,6 +4984,8 @@ export interface operations {
                 sort?: components["schemas"]["KeySort"] & unknown;
                 /** @description Which way. */
                 order?: components["schemas"]["Order"] & unknown;
+                /** @description Also each key's last day in half hours, as its usage has it. */
+                heartbeat?: boolean;
                 /** @description How many at most. */
                 limit?: number;
                 /** @description Where to go on: what `next` said, with the same `sort` and `order`. */

@@ -2,11 +2,14 @@
 
 use poem_openapi::{Enum, Object};
 use projections::{
-    Millis, State,
+    KeyId, Millis, State,
     keys::{Condition, Key},
 };
 
-use crate::ledger::clock::rfc3339;
+use crate::{
+    admin::usage::{Heartbeat, heartbeat},
+    ledger::clock::rfc3339,
+};
 
 /// How a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -72,6 +75,15 @@ pub(in crate::admin) struct KeyView {
     failures: u32,
     /// The last event with which an operator changed it; its ETag.
     revision: u64,
+    /// Its last day, where a list was asked for it.
+    heartbeat: Option<Heartbeat>,
+}
+
+impl KeyView {
+    /// The same, with its last day.
+    pub(super) fn with_heartbeat(self, state: &State, now: Millis) -> Self {
+        Self { heartbeat: Some(heartbeat(state, KeyId(self.id), now)), ..self }
+    }
 }
 
 /// When a try with a key last ended.
@@ -133,5 +145,6 @@ pub(super) fn view(state: &State, key: &Key, now: Millis) -> KeyView {
         checked_at: key.checked.map(rfc3339),
         failures: key.failures,
         revision: key.revision,
+        heartbeat: None,
     }
 }

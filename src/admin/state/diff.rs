@@ -33,7 +33,7 @@ struct FieldView {
 /// A thing that is different.
 #[derive(Debug, Object)]
 pub(super) struct ChangeView {
-    /// `client`, `key`, `model` (in trouble at Google), or `project`.
+    /// `client`, `key`, `model` (in trouble at Google), `project`, or `setting`.
     kind: String,
     /// Its name, or its number.
     name: String,

@@ -153,3 +153,39 @@ async fn a_damaged_day_is_not_dropped() {
     assert!(refused.to_string().contains("cannot be proven"), "{refused}");
     assert_eq!(journal.segments().len(), 3);
 }
+
+#[tokio::test]
+async fn density_counts_what_is_whole_and_finds_each_first_event() {
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 4, 1_000).await;
+    let now = START + 3 * DAY;
+    time.set(now);
+    let whole = ledger.density(None, now + 1, 4).unwrap();
+    assert_eq!((whole.after, whole.head, whole.from), (0, 4 * PER_DAY, START));
+    let bars: Vec<_> = whole.stretches.iter().map(|one| (one.first, one.events)).collect();
+    // Three days and a millisecond in four stretches: the days begin at their borders, or a stretch after.
+    assert_eq!(bars.iter().map(|(_, events)| events).sum::<u64>(), 4 * PER_DAY);
+    for (first, stretch) in
+        bars.iter().zip(&whole.stretches).filter_map(|((first, _), one)| Some(((*first)?, one)))
+    {
+        let event = ledger.event(first).unwrap().unwrap();
+        assert!((stretch.at..stretch.at + whole.width).contains(&event.at));
+        assert!(ledger.event(first - 1).unwrap().is_none_or(|before| before.at < stretch.at));
+    }
+    let day = ledger.density(Some(START + DAY), START + DAY + 1, 500).unwrap();
+    let [one] = &day.stretches[..] else { panic!("{day:?}") };
+    assert_eq!((one.first, one.events), (Some(PER_DAY + 1), PER_DAY));
+    let classes = one.by_class.unwrap();
+    assert_eq!((classes.control + classes.health, classes.traffic), (2, 10));
+
+    let trimmed = trim(&ledger, 1, now).await.unwrap().unwrap();
+    let left = ledger.density(None, now + 1, 100).unwrap();
+    assert_eq!(left.after, trimmed.through);
+    assert_eq!(left.stretches.iter().map(|one| one.events).sum::<u64>(), left.head - trimmed.through);
+    let before = ledger.density(Some(START), START + 1, 1).unwrap();
+    assert_eq!(
+        (before.stretches[0].events, before.stretches[0].first),
+        (0, None),
+        "it is not known any more"
+    );
+}
