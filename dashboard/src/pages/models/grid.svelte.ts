@@ -1,0 +1,146 @@
+import { api, asProblem, isAbort, ok, type Problem, type Schema } from '$lib/api/client';
+
+export type GridRow = Schema<'GridRow'>;
+export type ModelCell = Schema<'ModelCell'>;
+
+/** Keys in one answer: each comes with a cell for every model. */
+const PAGE = 100;
+/** Keys that are asked for one by one, where filters are about keys: the grid itself has none for them. */
+export const FOUND = 30;
+const AT_ONCE = 4;
+
+export interface GridQuery {
+  model: string;
+  q: string;
+  project: string;
+  key: number | undefined;
+}
+
+/** Keys by models, page by page as far as somebody looked; what changes is changed where it stands. */
+export class Grid {
+  rows = $state.raw<GridRow[]>([]);
+  models = $state.raw<Schema<'ModelSummary'>[]>([]);
+  loading = $state(false);
+  loaded = $state(false);
+  error = $state.raw<Problem | undefined>();
+  /** How many keys a search leaves, where more than are shown. */
+  matching = $state<number>();
+
+  #query: GridQuery = { model: '', q: '', project: '', key: undefined };
+  #pages: { cursor: string | undefined; keys: number[] }[] = [];
+  #next: string | undefined;
+  #stop = new AbortController();
+  #more = false;
+
+  async load(query: GridQuery): Promise<void> {
+    this.leave();
+    this.#stop = new AbortController();
+    this.#query = query;
+    const { signal } = this.#stop;
+    this.loading = true;
+    try {
+      this.#next = undefined;
+      this.#pages = [];
+      if (query.q || query.project) await this.#find(signal);
+      else {
+        const page = await this.#ask(undefined, query.key, signal);
+        this.#pages = [{ cursor: undefined, keys: page.keys.map((row) => row.key) }];
+        this.#next = page.next ?? undefined;
+        this.rows = page.keys;
+        this.models = page.models;
+        this.matching = undefined;
+      }
+      this.error = undefined;
+      this.loaded = true;
+    } catch (error) {
+      if (signal.aborted || isAbort(error)) return;
+      const problem = asProblem(error);
+      // No such key is no row, rather than something that went wrong.
+      if (problem.code === 'not_found') {
+        this.rows = [];
+        this.loaded = true;
+      } else this.error = problem;
+    }
+    this.loading = false;
+  }
+
+  again = (): Promise<void> => this.load(this.#query);
+
+  more = async (): Promise<void> => {
+    const { signal } = this.#stop;
+    const cursor = this.#next;
+    if (cursor === undefined || this.#more || this.loading) return;
+    this.#more = true;
+    try {
+      const page = await this.#ask(cursor, undefined, signal);
+      if (signal.aborted) return;
+      this.#pages.push({ cursor, keys: page.keys.map((row) => row.key) });
+      this.#next = page.next ?? undefined;
+      this.rows = [...this.rows, ...page.keys];
+    } catch (error) {
+      if (!signal.aborted && !isAbort(error)) this.error = asProblem(error);
+    } finally {
+      this.#more = false;
+    }
+  };
+
+  /** Loads again what is in sight, and the summaries. */
+  async freshen(keys: readonly number[]): Promise<void> {
+    if (this.#query.q || this.#query.project) return this.again();
+    const { signal } = this.#stop;
+    const seen = new Set(keys);
+    try {
+      const fresh = new Map<number, GridRow>();
+      for (const page of this.#pages.filter((one) => one.keys.some((key) => seen.has(key)))) {
+        const answer = await this.#ask(page.cursor, this.#query.key, signal);
+        for (const row of answer.keys) fresh.set(row.key, row);
+        if (!signal.aborted) this.models = answer.models;
+      }
+      if (signal.aborted) return;
+      this.rows = this.rows.map((row) => fresh.get(row.key) ?? row);
+      this.error = undefined;
+    } catch (error) {
+      if (!signal.aborted && !isAbort(error)) this.error = asProblem(error);
+    }
+  }
+
+  leave(): void {
+    this.#stop.abort();
+    this.#more = false;
+  }
+
+  #ask(cursor: string | undefined, key: number | undefined, signal: AbortSignal) {
+    const { model } = this.#query;
+    const query = {
+      ...(model ? { model } : {}),
+      ...(key === undefined ? {} : { key }),
+      ...(cursor === undefined ? {} : { cursor }),
+      limit: PAGE,
+    };
+    return ok(api.GET('/models', { params: { query }, signal }));
+  }
+
+  /** The keys that a search leaves, then each of them in the grid. */
+  async #find(signal: AbortSignal): Promise<void> {
+    const { q, project, key } = this.#query;
+    const query = { ...(q ? { q } : {}), ...(project ? { project } : {}), limit: FOUND };
+    const found = await ok(api.GET('/keys', { params: { query }, signal }));
+    const ids = found.keys.map((one) => one.id).filter((id) => key === undefined || id === key);
+    const rows = new Map<number, GridRow>();
+    const left = [...ids];
+    let models: Schema<'ModelSummary'>[] | undefined;
+    const one = async () => {
+      for (let id = left.shift(); id !== undefined && !signal.aborted; id = left.shift()) {
+        const page = await this.#ask(undefined, id, signal);
+        models = page.models;
+        for (const row of page.keys) rows.set(row.key, row);
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, one));
+    if (signal.aborted) return;
+    this.rows = ids.flatMap((id) => rows.get(id) ?? []);
+    if (models) this.models = models;
+    else this.models = (await ok(api.GET('/models', { params: { query: { limit: 1 } }, signal }))).models;
+    this.matching = found.matching !== undefined && found.matching > FOUND ? found.matching : undefined;
+  }
+}
