@@ -1,4 +1,6 @@
-import type { IconName } from '$lib/ui';
+import { untrack } from 'svelte';
+
+import type { IconName } from '$lib/ui/icons';
 
 /** Something that the palette offers. */
 export interface Command {
@@ -17,7 +19,8 @@ export function usePalette(list: () => Command[]): void {
   $effect(() => {
     const entry = { list };
     offered.add(entry);
-    version += 1;
+    // Counting up reads, and an effect that reads what it writes never ends.
+    untrack(() => (version += 1));
     return () => {
       offered.delete(entry);
       version += 1;
