@@ -7,9 +7,9 @@ export type ColumnId = keyof (typeof en)['col'];
 /** Every column there is, in order, with its width. */
 export const columns: (Omit<Column, 'label' | 'id'> & { id: ColumnId })[] = [
   { id: 'time', width: '118px' },
-  { id: 'status', width: '106px' },
+  { id: 'status', width: '92px' },
   { id: 'outcome', width: '106px' },
-  { id: 'model', width: 'minmax(150px, 1.3fr)' },
+  { id: 'model', width: 'minmax(164px, 1.3fr)' },
   { id: 'method', width: 'minmax(140px, 1fr)' },
   { id: 'client', width: 'minmax(76px, 1fr)' },
   { id: 'key', width: 'minmax(84px, 1fr)' },
