@@ -1,5 +1,5 @@
 import { href, type RouteName } from '$lib/router';
-import type { IconName } from '$lib/ui';
+import type { IconName } from '$lib/ui/icons';
 
 /** The pages of the navigation, and the letter after `g` that goes there. */
 export const nav: { name: Exclude<RouteName, 'key' | 'request'>; icon: IconName; letter: string; href: string }[] = [

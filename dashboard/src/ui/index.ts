@@ -1,3 +1,5 @@
+// For pages. What the entry needs (shell, login, these components themselves) imports files directly, so that the rest
+// is fetched with the first page and not before.
 export { default as Ago } from './Ago.svelte';
 export { default as Button } from './Button.svelte';
 export { default as Chips } from './Chips.svelte';
