@@ -78,5 +78,5 @@ export function describe({ type, event }: FeedEvent, t: Messages): Told {
   }
   const client = numberOf(event.client);
   const ofClient = textOf(event.name) ?? (client === undefined ? undefined : t.client(String(client)));
-  return { badge: undefined, text: parts(say('eventType', type), ofKey, textOf(event.label), ofClient, model), request, key };
+  return { badge: undefined, text: parts(say('eventType', type), textOf(event.label) ?? ofKey, ofClient, model), request, key };
 }

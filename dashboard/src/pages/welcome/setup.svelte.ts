@@ -40,6 +40,8 @@ function remembered(name: string): string | undefined {
  * and are gone with the page; numbers of jobs and clients outlive a reload.
  */
 class Setup {
+  /** Which steps are open; none: nobody was here yet. */
+  open = $state<Record<number, boolean>>({});
   text = $state('');
   assign = $state<Assign>('none');
   /** The project of all keys. */
