@@ -19,3 +19,14 @@ async fn pool_of(keys: usize) -> Stage {
 async fn an_operator_logs_in_and_out() {
     pool_of(3).await.play("session");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_gets_from_an_empty_pool_to_a_served_request() {
+    let empty = |google: &_| Setup::new(google, &[]).with("GEMINI_API_KEYS", "").with("ALLOWED_API_KEYS", "");
+    Stage::new(World::new(), empty).await.play("first-run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_page_lives() {
+    pool_of(6).await.play("status");
+}

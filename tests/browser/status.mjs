@@ -1,0 +1,97 @@
+// The status page: numbers that live, keys that need attention, and a server that goes and comes back.
+import { app, admin, assert, equal, keyIs, killServer, logIn, open, play, sideways, startServer, violations } from './stage.mjs';
+
+const BAD = 'AIza-browser-0001';
+const inView = (locator) =>
+  locator.last().evaluate((node) => node.getBoundingClientRect().bottom <= innerHeight && node.getBoundingClientRect().top >= 0);
+const seqs = (page) => page.getByTestId('ticker').locator('li').evaluateAll((rows) => rows.map((row) => Number(row.dataset.seq)));
+
+await play(async (browser) => {
+  const page = await open(browser, { height: 720 });
+  await logIn(page, '/status?range=15m');
+  const total = page.getByTestId('requests-total');
+  await total.getByText('0 requests').waitFor();
+  await page.getByTestId('pool-ready').getByText('6').waitFor();
+
+  // What an operator needs is there without scrolling.
+  for (const name of ['Keys of the pool', 'Headroom per model', 'Keys that need attention', 'Last transitions', 'Live events']) {
+    assert(await inView(page.locator('section').filter({ has: page.getByRole('heading', { name }) })), `${name} is below the fold`);
+  }
+  for (const name of ['Requests per minute', 'Time to first byte']) {
+    assert(await inView(page.getByRole('figure', { name })), `${name} is below the fold`);
+  }
+
+  // A request shows within a second.
+  equal(await app('hello'), 200);
+  await total.getByText('1 requests').waitFor({ timeout: 1_500 });
+  await page.getByTestId('ticker').getByText('gemini-2.5-flash').first().waitFor();
+  await page.getByTestId('error-share').getByText('0%').waitFor();
+
+  // A key goes bad: its cause is said, its event and itself are links.
+  await keyIs(BAD, 'bad');
+  const { keys } = await admin('GET', '/keys?q=0001');
+  await admin('POST', `/keys/${keys[0].id}/test`, {});
+  const attention = page.getByTestId('attention');
+  await attention.getByText('Bad key').waitFor();
+  await attention.getByText('until a check passes').waitFor();
+  equal(await attention.getByRole('link', { name: keys[0].label }).getAttribute('href'), `/keys/${keys[0].id}`);
+  const event = await attention.getByRole('link', { name: /^since/ }).getAttribute('href');
+  assert(/^\/history\?at=\d+$/.test(event), `the event behind it: ${event}`);
+  await page.getByTestId('transitions').getByText('Bad key').waitFor();
+  await page.getByTestId('pool-failed').getByText('1').waitFor();
+  equal(await page.getByTestId('pool-failed').getAttribute('href'), '/keys?state=failed');
+
+  // Nothing moves under the pointer: what comes waits.
+  await page.getByTestId('ticker').locator('li').first().hover();
+  const before = await seqs(page);
+  equal(await app('more'), 200);
+  await page.getByText('1 new').waitFor();
+  equal(await seqs(page), before, 'rows moved under the pointer');
+  await page.mouse.move(400, 20);
+  await page.waitForFunction((seq) => Number(document.querySelector('[data-testid=ticker] li').dataset.seq) > seq, before[0]);
+
+  // The server is killed and comes back: said, resumed, nothing lost and nothing twice.
+  await killServer();
+  await page.getByRole('status').getByText('Connection lost').waitFor();
+  await startServer();
+  for (let n = 0; n < 5; n += 1) equal(await app(`again ${n}`), 200);
+  await total.getByText('7 requests').waitFor();
+  const { events } = await admin('GET', '/events?order=desc&limit=40');
+  const wanted = events.filter(({ type, event }) => type !== 'Attempted' || event.verdict !== 'success').map(({ seq }) => seq);
+  await page.waitForFunction((seq) => document.querySelector(`[data-testid=ticker] [data-seq="${seq}"]`), wanted[0]);
+  const shown = await seqs(page);
+  equal(shown.filter((seq) => seq >= wanted.at(-1)), wanted.filter((seq) => seq >= shown.at(-1)), 'the ticker has a gap or a repetition');
+  equal(new Set(shown).size, shown.length, 'an event stands twice');
+
+  // Drag to zoom: both plots, in the address; the whole range again by a button.
+  const plot = page.getByRole('img', { name: /^Requests per minute/ });
+  await plot.locator('canvas').waitFor();
+  const { x, y, width } = await plot.locator('.u-over').boundingBox();
+  await page.mouse.move(x + width * 0.3, y + 20);
+  await page.mouse.down();
+  await page.mouse.move(x + width * 0.5, y + 20, { steps: 4 });
+  await page.mouse.move(x + width * 0.8, y + 20, { steps: 4 });
+  await page.mouse.up();
+  await page.waitForURL(/from=\d+&to=\d+/);
+  await page.getByTestId('zoom').waitFor();
+  await page.getByRole('button', { name: 'Whole range' }).click();
+  await page.waitForURL((url) => !url.search.includes('from='));
+
+  // The same by the keyboard, and the numbers as a table.
+  await page.getByRole('button', { name: 'Zoom in' }).press('Enter');
+  await page.getByTestId('zoom').waitFor();
+  await page.getByRole('button', { name: 'Whole range' }).press('Enter');
+  await page.getByRole('button', { name: 'Requests per minute: Show as table' }).press('Enter');
+  const table = page.getByRole('table').first();
+  await table.waitFor();
+  equal(await table.locator('thead th').allInnerTexts(), ['Time', 'Requests', 'Errors']);
+  assert((await table.locator('tbody tr').count()) >= 15, 'a row for each bucket');
+  await page.getByRole('button', { name: '24h' }).press('Enter');
+  await page.waitForURL(/range=24h/);
+  await page.goBack();
+  await page.waitForURL(/range=15m/);
+
+  equal(await violations(page), [], 'axe');
+  await page.setViewportSize({ width: 320, height: 700 });
+  equal(await sideways(page), 0, 'it scrolls sideways at 320 px');
+});
