@@ -30,3 +30,13 @@ async fn a_newcomer_gets_from_an_empty_pool_to_a_served_request() {
 async fn the_status_page_lives() {
     pool_of(6).await.play("status");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_log_is_live_filtered_and_told_try_by_try() {
+    pool_of(3).await.play("requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_keys_are_made_limited_replaced_and_revoked() {
+    pool_of(3).await.play("clients");
+}
