@@ -11,7 +11,7 @@ use super::{bulk::MOST, wishes::NewKey};
 use crate::{
     admin::{
         Tag, Token,
-        problem::{AUTH, BODY, CONFLICT, Failure, LOG, MISSING, Problem},
+        problem::{AUTH, BODY, CONFLICT, FRESH, Failure, LOG, MISSING, Problem},
         serving,
     },
     ledger::rules::{Added, AddedClient},
@@ -144,16 +144,16 @@ impl TransferApi {
 
     /// Export keys with their secrets
     ///
-    /// Recorded as `KeysExported` before anything is given out.
+    /// Recorded as `KeysExported` before anything is given out. By cookie they are given for five minutes after a login.
     #[oai(path = "/keys/export", method = "post", tag = "Tag::Keys", operation_id = "export_keys")]
     async fn export(
         &self,
         request: &Request,
         token: Token,
         body: Json<ToExport>,
-    ) -> Result<ExportAnswer, Failure<{ AUTH | BODY | MISSING | LOG }>> {
+    ) -> Result<ExportAnswer, Failure<{ AUTH | FRESH | BODY | MISSING | LOG }>> {
         let pool = serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
+        let actor = token.actor_just_now(pool, request)?;
         let from = request.remote_addr().as_socket_addr().filter(|_| actor != Actor::Cli);
         let address = from.map(|address| address.ip().to_string()).unwrap_or_default();
         let only = body.0.ids.map(|ids| ids.into_iter().map(KeyId).collect());
