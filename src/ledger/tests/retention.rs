@@ -32,7 +32,7 @@ pub(super) async fn days(journal: &Arc<impl Journal + 'static>, days: u32, every
 pub(super) const PER_DAY: u64 = 12;
 
 pub(super) async fn trim(ledger: &Ledger, days: u32, now: Millis) -> Result<Option<LogTrimmed>, TrimError> {
-    ledger.trim(days, now, &CancellationToken::new()).await
+    ledger.trim(days, now, false, &CancellationToken::new()).await
 }
 
 async fn drops_and_goes_on(journal: Arc<impl Journal + 'static>) {
@@ -188,4 +188,34 @@ async fn density_counts_what_is_whole_and_finds_each_first_event() {
         (0, None),
         "it is not known any more"
     );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_ahead_drops_nothing_by_its_word_alone() {
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 3, 1_000).await;
+    let ahead = START + 3_650 * DAY;
+    time.set(ahead);
+    let stop = CancellationToken::new();
+    assert!(trim(&ledger, 36_500, ahead).await.unwrap().is_none(), "nothing is old: nothing to say");
+    let waits = trim(&ledger, 1, ahead).await.unwrap_err();
+    assert!(matches!(waits, TrimError::ClockAlone { now } if now == ahead), "{waits}");
+    // A start writes events with the wrong time, and proves nothing by that.
+    ledger.note(added(9)).await.unwrap();
+    ledger.close().await;
+    let ledger = open_keeping(&journal, &time, 1_000).unwrap();
+    for later in [0, 1, DAY - 1] {
+        assert!(trim(&ledger, 1, ahead + later).await.is_err(), "{later}");
+    }
+    assert!(ledger.event(1).unwrap().is_some() && ledger.event(PER_DAY).unwrap().is_some());
+    // A day later the log knows of the day before; or somebody watched it pass.
+    let watched = ledger.trim(1, ahead, true, &stop).await.unwrap().unwrap();
+    assert_eq!(watched.dropped, 30);
+    ledger.close().await;
+
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 3, 1_000).await;
+    time.set(ahead);
+    ledger.note(added(9)).await.unwrap();
+    assert_eq!(trim(&ledger, 1, ahead + DAY).await.unwrap().unwrap().dropped, 30);
 }
