@@ -219,3 +219,40 @@ async fn a_clock_that_is_far_ahead_drops_nothing_by_its_word_alone() {
     ledger.note(added(9)).await.unwrap();
     assert_eq!(trim(&ledger, 1, ahead + DAY).await.unwrap().unwrap().dropped, 30);
 }
+
+/// What the pool had counted before the trim is in the backup too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_trimmed_log_is_restored_as_it_was() {
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 4, 1_000).await;
+    for (days, now) in [(2, START + 3 * DAY), (1, START + 3 * DAY)] {
+        trim(&ledger, days, now).await.unwrap().unwrap();
+    }
+    let before = ledger.state().clone();
+    let packed = ledger.backup(projections::event::Actor::Cli).await.unwrap();
+    let mut bytes = Vec::new();
+    packed
+        .pack(|piece| {
+            bytes.extend(piece);
+            true
+        })
+        .unwrap();
+    let restored = Arc::new(MemoryJournal::new());
+    let (mut reader, mut frames) = (backup::Reader::open(&bytes[..]).unwrap(), Vec::new());
+    while let Some(item) = reader.read().unwrap() {
+        match item {
+            backup::Item::Secret(_) => {}
+            backup::Item::Base(base) => base.restore(restored.as_ref()).unwrap(),
+            backup::Item::Frame(entry) => {
+                let segment = segment_of_frame(&entry.frame);
+                frames.push((entry.seq, crate::journal::Frame { segment, bytes: entry.frame }));
+            }
+        }
+    }
+    restored.adopt(&frames, &[]).unwrap();
+    let again = open_keeping(&restored, &time, 1_000).unwrap();
+    assert_eq!(*again.state(), before, "counts and all");
+    let (_, audit) = again.audit();
+    let report = audit(&mut |_| true);
+    assert_eq!(report.findings, [], "intact");
+}
