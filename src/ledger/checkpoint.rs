@@ -10,14 +10,18 @@
 //! traffic was dropped from the log ([`super::retention`]) and are the one source of what it had added up
 //! to; so they are readable by later programs too (JSON, where fields may be added).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Instant,
 };
 
 use projections::{Digest, Seq, State};
 
+use super::vitals::Counters;
 use crate::journal::{
     self, Journal,
     codec::{self, ChainHash, EncodeError},
@@ -234,14 +238,19 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(journal: Arc<dyn Journal>) -> std::io::Result<Self> {
+    pub(super) fn start(journal: Arc<dyn Journal>, counters: Arc<Counters>) -> std::io::Result<Self> {
         let (queue, offered) = mpsc::channel::<Packed>();
         let busy = Arc::new(AtomicBool::new(false));
         let still = Arc::clone(&busy);
         let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
             for packed in offered {
-                if let Err(error) = keep(journal.as_ref(), &packed, true) {
-                    tracing::warn!(%error, seq = packed.seq, "a checkpoint was not written; the next start takes longer");
+                let began = Instant::now();
+                match keep(journal.as_ref(), &packed, true) {
+                    Ok(()) => counters.checkpointed(packed.seq, began.elapsed()),
+                    Err(error) => {
+                        counters.not_checkpointed();
+                        tracing::warn!(%error, seq = packed.seq, "a checkpoint was not written; the next start takes longer");
+                    }
                 }
                 still.store(false, Ordering::Release);
             }
