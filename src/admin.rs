@@ -87,7 +87,21 @@ impl Token {
     fn actor(&self, pool: &Pool) -> Result<Actor, Problem> {
         self.session(pool).map(|session| session.actor())
     }
+
+    /// Who acts, where a secret is to be shown: whoever sits down before a browser that somebody left open does not
+    /// get one.
+    fn actor_just_now(&self, pool: &Pool, request: &poem::Request) -> Result<Actor, Problem> {
+        let session = self.session(pool)?;
+        let old = pool.clock.now().saturating_sub(session.began) > JUST_NOW;
+        if old && request.extensions().get::<cookie::ByCookie>().is_some() {
+            return Err(Problem::login_needed_again());
+        }
+        Ok(session.actor())
+    }
 }
+
+/// How long after a login a browser is shown secrets, in milliseconds.
+const JUST_NOW: projections::Millis = 5 * 60_000;
 
 /// The pool behind the API; none while only its document is wanted.
 fn serving(pool: Option<&Arc<Pool>>) -> Result<&Arc<Pool>, Problem> {

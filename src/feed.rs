@@ -8,7 +8,14 @@
 mod line;
 mod reader;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use projections::{Seq, filter::Filter};
@@ -110,6 +117,8 @@ pub struct Feed {
     news: watch::Sender<bool>,
     readers: Arc<Semaphore>,
     looking: Semaphore,
+    /// Pages that readers behind the ring read of the journal.
+    looked_up: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -128,6 +137,7 @@ impl Feed {
             news: watch::Sender::new(false),
             readers: Arc::new(Semaphore::new(READERS)),
             looking: Semaphore::new(LOOKING),
+            looked_up: AtomicU64::new(0),
             stop: CancellationToken::new(),
         })
     }
@@ -160,6 +170,18 @@ impl Feed {
         }
         drop(ring);
         Ok(Reader::new(Arc::clone(self), news, place, after, filter, allowed))
+    }
+
+    /// How many listen now.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        READERS.saturating_sub(self.readers.available_permits())
+    }
+
+    /// Pages of the journal that were read for readers behind the latest events, since the start.
+    #[must_use]
+    pub fn looked_up(&self) -> u64 {
+        self.looked_up.load(Ordering::Relaxed)
     }
 
     /// Ends every reader, and lets no more in.

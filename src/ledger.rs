@@ -47,7 +47,7 @@ pub use self::times::{ByClass, Density, Stretch};
 pub use self::vitals::Vitals;
 pub(crate) use self::writer::segment_of_frame;
 use self::{
-    checkpoint::Keeper,
+    checkpoint::{Keeper, Kind},
     clock::Clock,
     replay::replay,
     rules::{Decision, Penalty, Refused},
@@ -142,7 +142,7 @@ struct Shared {
     failure: Mutex<Option<Arc<journal::Error>>>,
     unrecorded: AtomicU64,
     head: watch::Sender<Seq>,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 impl Shared {
@@ -243,8 +243,9 @@ impl Ledger {
             view.rebuild(&state);
         }
         let (head, next_checkpoint) = (watch::Sender::new(state.seq), state.seq.saturating_add(every));
-        let keeper = Keeper::start(Arc::clone(&journal)).map_err(OpenError::Thread)?;
-        let counters = Counters::from(state.seq);
+        let begun = checkpoint::place_before(journal.as_ref(), Kind::Full, state.seq)?.unwrap_or(0);
+        let counters = Arc::new(Counters::from(state.seq, begun));
+        let keeper = Keeper::start(Arc::clone(&journal), Arc::clone(&counters)).map_err(OpenError::Thread)?;
         let shared = Arc::new(Shared {
             journal,
             state: RwLock::new(state),

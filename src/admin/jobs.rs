@@ -10,7 +10,10 @@ use super::{
     problem::{AUTH, Failure, INPUT, MISSING, Problem},
 };
 use crate::{
-    health::checkup::{Job, Stage},
+    health::{
+        checkup::{Job, Stage},
+        prober::Checked,
+    },
     ledger::clock::rfc3339,
     pool::Pool,
 };
@@ -58,12 +61,67 @@ pub(super) struct JobView {
     ended_at: Option<String>,
 }
 
+/// A job, in short.
+#[derive(Object)]
+struct JobSummary {
+    /// Its name.
+    id: String,
+    state: JobState,
+    /// Keys that are done.
+    done: u64,
+    /// All keys.
+    of: u64,
+    /// Those of them that Google served.
+    passed: u64,
+    /// Those that it did not, or that could not be tested.
+    failed: u64,
+    /// When it began (RFC 3339).
+    began_at: String,
+    /// When it ended (RFC 3339); none: it goes on.
+    ended_at: Option<String>,
+}
+
+/// Jobs.
+#[derive(Object)]
+struct JobList {
+    /// The newest first; there are never more than a few dozen.
+    jobs: Vec<JobSummary>,
+}
+
+impl From<Stage> for JobState {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Running => Self::Running,
+            Stage::Done => Self::Done,
+            Stage::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+fn summary(job: &Job) -> JobSummary {
+    let done = job.results.len() as u64;
+    let passed = |(_, checked): &&(_, Result<Checked, _>)| {
+        checked.as_ref().is_ok_and(|checked| checked.verdict.is_success())
+    };
+    let passed = job.results.iter().filter(passed).count() as u64;
+    JobSummary {
+        id: job.id.clone(),
+        state: job.stage.into(),
+        done,
+        of: job.of as u64,
+        passed,
+        failed: done - passed,
+        began_at: rfc3339(job.began),
+        ended_at: job.ended.map(rfc3339),
+    }
+}
+
 impl From<Job> for JobView {
     fn from(job: Job) -> Self {
         let Job { id, stage, of, results, began, ended } = job;
         let result = |(key, checked): (projections::KeyId, Result<_, _>)| match checked {
             Ok(checked) => {
-                let checked: crate::health::prober::Checked = checked;
+                let checked: Checked = checked;
                 JobResult { id: key.0, test: Some(checked.into()), error: None }
             }
             Err(error) => {
@@ -73,11 +131,7 @@ impl From<Job> for JobView {
         };
         Self {
             id,
-            state: match stage {
-                Stage::Running => JobState::Running,
-                Stage::Done => JobState::Done,
-                Stage::Cancelled => JobState::Cancelled,
-            },
+            state: stage.into(),
             done: results.len() as u64,
             of: of as u64,
             results: results.into_iter().map(result).collect(),
@@ -91,6 +145,16 @@ type MayMiss = Failure<{ INPUT | AUTH | MISSING }>;
 
 #[OpenApi]
 impl JobsApi {
+    /// List jobs
+    ///
+    /// Without what came of each key.
+    #[oai(path = "/jobs", method = "get", tag = "Tag::Jobs", operation_id = "list_jobs")]
+    async fn list(&self, token: Token) -> Result<Json<JobList>, Failure<{ AUTH }>> {
+        let pool = super::serving(self.0.as_ref())?;
+        token.actor(pool)?;
+        Ok(Json(JobList { jobs: pool.checkups.each(summary) }))
+    }
+
     /// Look how far a job has come
     #[oai(path = "/jobs/:job_id", method = "get", tag = "Tag::Jobs", operation_id = "get_job")]
     async fn get(

@@ -29,7 +29,7 @@ use super::{
     Tag, Token,
     page::default_limit,
     precondition::{IfMatch, etag},
-    problem::{AUTH, BODY, CONFLICT, Code, Failure, INPUT, LOG, MISSING, Problem, REUSED, STALE},
+    problem::{AUTH, BODY, CONFLICT, Code, FRESH, Failure, INPUT, LOG, MISSING, Problem, REUSED, STALE},
 };
 use crate::{
     health::prober::{self, Checked},
@@ -215,7 +215,8 @@ impl KeysApi {
 
     /// Show a key's secret
     ///
-    /// That it was shown, to whom and where, is an event on the disk before the secret goes out.
+    /// That it was shown, to whom and where, is an event on the disk before the secret goes out. By cookie it is shown
+    /// for five minutes after a login; a bearer token is as good as ever.
     #[oai(path = "/keys/:key_id", method = "get", tag = "Tag::Keys", operation_id = "get_key")]
     async fn reveal(
         &self,
@@ -223,9 +224,9 @@ impl KeysApi {
         token: Token,
         /// The key's number.
         key_id: Path<u32>,
-    ) -> Result<RevealedAnswer, Failure<{ INPUT | AUTH | MISSING | LOG }>> {
+    ) -> Result<RevealedAnswer, Failure<{ INPUT | AUTH | FRESH | MISSING | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
+        let actor = token.actor_just_now(pool, request)?;
         let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
         let revealed = pool.reveal_key(KeyId(key_id.0), actor, address.unwrap_or_default()).await?;
         let key = revealed.secret.to_str().unwrap_or_default().to_owned();

@@ -89,6 +89,8 @@ codes! {
     WrongLogin = 401 "wrong_login" "Wrong login";
     /// A change by a browser's cookie that may be another site's.
     CrossSite = 403 "cross_site" "Cross-site request";
+    /// A secret is asked for by the cookie of a session that began a while ago.
+    LoginNeededAgain = 403 "login_needed_again" "Login needed again";
     /// No such thing.
     NotFound = 404 "not_found" "Not found";
     /// A path with another method.
@@ -170,6 +172,11 @@ impl Problem {
         Self::of(Code::NotLoggedIn, text)
     }
 
+    pub(super) fn login_needed_again() -> Self {
+        let text = "a browser is shown secrets for five minutes after a login: POST /api/login again, and repeat this";
+        Self::of(Code::LoginNeededAgain, text)
+    }
+
     pub(super) fn wrong_login() -> Self {
         Self::of(Code::WrongLogin, "the name or the password is wrong")
     }
@@ -249,10 +256,14 @@ pub(super) const LOG: u16 = 256;
 /// 410: it can be older than what the log kept.
 pub(super) const GONE: u16 = 512;
 
+/// 403: it shows a secret, and a browser's session may have begun too long ago for that.
+pub(super) const FRESH: u16 = 1024;
+
 /// The bits, the statuses they stand for, and what each means.
-const MEANINGS: [(u16, u16, &str); 11] = [
+const MEANINGS: [(u16, u16, &str); 12] = [
     (INPUT, 400, "The request is wrong."),
     (AUTH, 401, "No token, or none that is good."),
+    (FRESH, 403, "The browser's session began more than five minutes ago: log in again."),
     (MISSING, 404, "No such thing."),
     (CONFLICT, 409, "Something stands in the way."),
     (GONE, 410, "It is older than what the log kept."),
@@ -438,7 +449,7 @@ mod tests {
             let (status, word, _) = code.parts();
             let declared = MEANINGS.iter().any(|(_, meant, _)| *meant == status);
             // Given by the doors, before any operation.
-            assert!(declared || matches!(status, 403 | 405 | 500), "{word}");
+            assert!(declared || matches!(status, 405 | 500), "{word}");
         }
     }
 }

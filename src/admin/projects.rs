@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use poem_openapi::{Enum, Object, OpenApi, payload::Json};
+use poem_openapi::{Enum, Object, OpenApi, param::Query, payload::Json};
 use projections::{
     Millis, State,
     event::Window,
@@ -15,8 +15,8 @@ use projections::{
 };
 
 use super::{
-    Tag, Token,
-    problem::{AUTH, Failure},
+    Tag, Token, page,
+    problem::{AUTH, Failure, INPUT},
 };
 use crate::{ledger::clock::rfc3339, pool::Pool, words::word};
 
@@ -132,6 +132,29 @@ struct ProjectList {
     projects: Vec<ProjectView>,
     models: Vec<ModelView>,
     suggestions: Vec<SuggestionView>,
+    /// Where to go on: the next page's `cursor`; none: this is the last page.
+    next: Option<String>,
+    /// How many projects there are in all, whatever the search.
+    total: u64,
+}
+
+/// Which projects, and how many of them.
+struct Wanted {
+    /// Part of a name, in small letters; none: all.
+    q: Option<String>,
+    limit: u32,
+    /// Behind this one.
+    after: Option<String>,
+}
+
+impl Wanted {
+    fn takes(&self, keys: &Keys, name: &str, project: &Project) -> bool {
+        let Some(part) = &self.q else { return true };
+        let holds = |text: &str| text.to_lowercase().contains(part);
+        let own = project.keys.iter().filter_map(|key| keys.get(*key));
+        holds(name)
+            || own.into_iter().any(|key| holds(&key.label) || key.consumer.as_deref().is_some_and(holds))
+    }
 }
 
 pub(super) fn gate_view(model: Option<&str>, window: Option<Window>, gate: &Gate) -> ProjectGate {
@@ -199,10 +222,19 @@ pub(super) fn models_in_trouble(keys: &Keys, now: Millis) -> impl Iterator<Item 
     })
 }
 
-fn view(state: &State, now: Millis) -> ProjectList {
+/// What a cursor is a position in.
+const LIST: &str = "projects";
+
+fn view(state: &State, wanted: &Wanted, now: Millis) -> ProjectList {
     let keys = &state.keys;
+    // They are in the order of their names.
+    let behind = |name: &str| wanted.after.as_ref().is_none_or(|after| name > after.as_str());
+    let found = keys.projects().filter(|(name, project)| behind(name) && wanted.takes(keys, name, project));
+    let (shown, more) = page::take(found, wanted.limit);
     ProjectList {
-        projects: keys.projects().map(|(name, project)| project_view(keys, name, project, now)).collect(),
+        next: shown.last().filter(|_| more).map(|(name, _)| page::cursor(LIST, name)),
+        total: keys.projects().count() as u64,
+        projects: shown.into_iter().map(|(name, project)| project_view(keys, name, project, now)).collect(),
         models: models_in_trouble(keys, now).collect(),
         suggestions: state.siblings.suggestions(keys).iter().map(suggestion_view).collect(),
     }
@@ -213,12 +245,27 @@ impl ProjectsApi {
     /// All projects
     ///
     /// With what is left of the limits that Google named, what is closed, the models that are in trouble at Google,
-    /// and keys that seem to belong to one project. Say `project` of those keys to confirm it.
+    /// and keys that seem to belong to one project. Say `project` of those keys to confirm it. Projects come in the order
+    /// of their names; models and suggestions are on every page, all of them.
     #[oai(path = "/projects", method = "get", tag = "Tag::Projects", operation_id = "list_projects")]
-    async fn list(&self, token: Token) -> Result<Json<ProjectList>, Failure<{ AUTH }>> {
+    async fn list(
+        &self,
+        token: Token,
+        /// Part of a project's name, of Google's own name for it, or of a label of its keys, in small or capital letters.
+        #[oai(validator(max_length = 200))]
+        q: Query<Option<String>>,
+        /// How many projects at most, 1 to 1,000; left out: all.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<u32>>,
+        /// Where to go on: what `next` said.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<ProjectList>, Failure<{ INPUT | AUTH }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
+        let after = page::position(LIST, cursor.0.as_deref())?;
+        let q = q.0.map(|part| part.to_lowercase()).filter(|part| !part.is_empty());
+        let wanted = Wanted { q, limit: limit.0.unwrap_or(u32::MAX), after };
         let now = pool.clock.now();
-        Ok(Json(view(&pool.ledger.state(), now)))
+        Ok(Json(view(&pool.ledger.state(), &wanted, now)))
     }
 }

@@ -55,6 +55,8 @@ pub struct Session {
     pub role: Role,
     /// The token's number.
     pub token: u128,
+    /// When its owner logged in.
+    pub began: Millis,
     /// When it ends by itself.
     pub expires: Millis,
     password: Seq,
@@ -130,6 +132,7 @@ impl Signer {
             name: claims.sub,
             role: claims.role,
             token: u128::from_str_radix(&claims.jti, 16).ok()?,
+            began: claims.iat.saturating_mul(1_000),
             expires: claims.exp.saturating_mul(1_000),
             password: claims.password,
         })

@@ -4,7 +4,10 @@
 //! socket takes nothing costs nothing. Its invariant: the position passes an event only with
 //! the bytes that show it, or because it is not wanted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use projections::{Seq, filter::Filter};
@@ -148,6 +151,7 @@ impl Reader {
         });
         let read = read.await;
         drop(turn);
+        self.feed.looked_up.fetch_add(1, Ordering::Relaxed);
         match read {
             // Nothing where something was: the log was cut, and the reader is to come back.
             Ok(Ok((_, last))) if last == after => None,

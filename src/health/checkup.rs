@@ -152,6 +152,14 @@ impl Checkups {
         jobs.get(id).map(|kept| kept.job.clone())
     }
 
+    /// Looks at each job that is kept, the newest first.
+    pub fn each<T>(&self, look: impl Fn(&Job) -> T) -> Vec<T> {
+        let mut jobs = self.jobs.lock();
+        forget_old(&mut jobs, self.clock.now());
+        // Names begin with the time.
+        jobs.values().rev().map(|kept| look(&kept.job)).collect()
+    }
+
     /// Cuts a job short and forgets it; gives what it was, with what it found.
     #[must_use]
     pub fn cancel(&self, id: &str) -> Option<Job> {

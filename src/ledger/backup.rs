@@ -5,14 +5,14 @@
 //! the master key is in no backup. Its invariant: **what is read to its end is the log, as it was, up to the event
 //! that the manifest names**, and nothing else is read to its end.
 //!
-//! # The container, version 1
+//! # The container, version 2
 //!
 //! All numbers are big-endian.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `GPBACKUP` |
-//! | 2 | version of the container (1) |
+//! | 2 | version of the container (2, or 1 where it holds no checkpoint) |
 //! | 4 | length of the manifest |
 //! | … | the manifest, a JSON object; see [`Manifest`] |
 //! | … | records, until the one that ends it |
@@ -22,11 +22,13 @@
 //! | tag | bytes |
 //! |---|---|
 //! | `S` | a sealed secret: 2 bytes with the length of its name, its name, the sealed bytes |
+//! | `C` | what the log had added up to where old traffic was trimmed: 8 bytes with the position of the last event that is in it, 32 with the hash of that event's frame, the state as JSON |
 //! | `F` | an event: its frame, as it stands in the log (see [`crate::journal::codec`]) |
 //! | `E` | the end: 8 bytes with the number of events, 8 with that of secrets, 32 with the BLAKE3 of every byte before this record |
 //!
-//! The secrets come first, the events after them in the order of the log. Nothing follows the end. Where old traffic
-//! was trimmed, its numbers are missing, and a `LogTrimmed` event further on vouches for that.
+//! The secrets come first, then the checkpoint, the events after them in the order of the log. Nothing follows the end.
+//! Where old traffic was trimmed, its numbers are missing, and a `LogTrimmed` event further on vouches for that; the
+//! checkpoint is believed where it stands at the place, and has the hash, that this event names. Version 1 had none.
 
 mod pack;
 mod unpack;
@@ -36,13 +38,16 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     pack::{Backup, Unpackable},
-    unpack::{Item, Reader, Unreadable},
+    unpack::{Base, Item, Reader, Unreadable},
 };
 use crate::journal::codec::{self, ChainHash, Damage};
 
 const MAGIC: &[u8; 8] = b"GPBACKUP";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The same, where there is no checkpoint: programs from before it was there read it too.
+const WITHOUT_BASE: u16 = 1;
 const SECRET: u8 = b'S';
+const BASE: u8 = b'C';
 const FRAME: u8 = b'F';
 const END: u8 = b'E';
 /// Length of what the last record holds.

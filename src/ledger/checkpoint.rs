@@ -10,14 +10,18 @@
 //! traffic was dropped from the log ([`super::retention`]) and are the one source of what it had added up
 //! to; so they are readable by later programs too (JSON, where fields may be added).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-    mpsc,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Instant,
 };
 
 use projections::{Digest, Seq, State};
 
+use super::vitals::Counters;
 use crate::journal::{
     self, Journal,
     codec::{self, ChainHash, EncodeError},
@@ -100,6 +104,33 @@ impl Packed {
         Ok(Self { seq: state.seq, hash, bytes: serde_json::to_vec(state)? })
     }
 
+    /// The one that is written down at a place, if it is whole.
+    pub(super) fn read(journal: &dyn Journal, kind: Kind, seq: Seq) -> Result<Option<Self>, journal::Error> {
+        let Some(header) = journal.get(SPACE, &kind.header(seq))? else { return Ok(None) };
+        let Some((shape, rest)) = header.split_first_chunk::<2>() else { return Ok(None) };
+        let Some((hash, sum)) = rest.split_first_chunk::<32>() else { return Ok(None) };
+        if u16::from_be_bytes(*shape) != kind.shape() {
+            return Ok(None);
+        }
+        let (from, to) = (kind.part(seq, None), end_of(&kind.part(seq, None)).unwrap_or_default());
+        let parts = journal.scan(SPACE, &from, &to, false, usize::MAX)?;
+        let bytes = parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().concat();
+        let packed = Self { seq, hash: Digest(*hash).into(), bytes };
+        Ok((packed.sum(kind) == *sum).then_some(packed))
+    }
+
+    /// As it stands in a backup.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        [&self.seq.to_be_bytes()[..], &self.hash.digest().0, &self.bytes].concat()
+    }
+
+    /// From a backup, which vouches for its bytes.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (seq, rest) = bytes.split_first_chunk::<8>()?;
+        let (hash, bytes) = rest.split_first_chunk::<32>()?;
+        Some(Self { seq: Seq::from_be_bytes(*seq), hash: Digest(*hash).into(), bytes: bytes.to_vec() })
+    }
+
     /// The same without statistics.
     fn past(&self) -> Option<Self> {
         let mut state = codec::unpack(&self.bytes)?;
@@ -154,19 +185,7 @@ pub(super) fn read(
     kind: Kind,
     seq: Seq,
 ) -> Result<Option<Checkpoint>, journal::Error> {
-    let Some(header) = journal.get(SPACE, &kind.header(seq))? else { return Ok(None) };
-    let Some((shape, rest)) = header.split_first_chunk::<2>() else { return Ok(None) };
-    let Some((hash, sum)) = rest.split_first_chunk::<32>() else { return Ok(None) };
-    if u16::from_be_bytes(*shape) != kind.shape() {
-        return Ok(None);
-    }
-    let (from, to) = (kind.part(seq, None), end_of(&kind.part(seq, None)).unwrap_or_default());
-    let parts = journal.scan(SPACE, &from, &to, false, usize::MAX)?;
-    let bytes = parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().concat();
-    let packed = Packed { seq, hash: Digest(*hash).into(), bytes };
-    if packed.sum(kind) != sum {
-        return Ok(None);
-    }
+    let Some(packed) = Packed::read(journal, kind, seq)? else { return Ok(None) };
     let state = match kind {
         Kind::Base => serde_json::from_slice::<State>(&packed.bytes).ok(),
         Kind::Full | Kind::Past => codec::unpack(&packed.bytes),
@@ -219,14 +238,19 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(journal: Arc<dyn Journal>) -> std::io::Result<Self> {
+    pub(super) fn start(journal: Arc<dyn Journal>, counters: Arc<Counters>) -> std::io::Result<Self> {
         let (queue, offered) = mpsc::channel::<Packed>();
         let busy = Arc::new(AtomicBool::new(false));
         let still = Arc::clone(&busy);
         let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(move || {
             for packed in offered {
-                if let Err(error) = keep(journal.as_ref(), &packed, true) {
-                    tracing::warn!(%error, seq = packed.seq, "a checkpoint was not written; the next start takes longer");
+                let began = Instant::now();
+                match keep(journal.as_ref(), &packed, true) {
+                    Ok(()) => counters.checkpointed(packed.seq, began.elapsed()),
+                    Err(error) => {
+                        counters.not_checkpointed();
+                        tracing::warn!(%error, seq = packed.seq, "a checkpoint was not written; the next start takes longer");
+                    }
                 }
                 still.store(false, Ordering::Release);
             }

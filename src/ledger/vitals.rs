@@ -15,12 +15,29 @@ pub(super) struct Counters {
     synced: AtomicU64,
     /// How long syncs took, in microseconds.
     syncs: Mutex<Histogram>,
+    /// The event that the newest checkpoint stands behind.
+    checkpoint: AtomicU64,
+    /// How long checkpoints took to be written, in milliseconds.
+    checkpoints: Mutex<Histogram>,
+    /// Checkpoints that were not written.
+    checkpoints_failed: AtomicU64,
 }
 
 impl Counters {
-    /// Everything up to here was on the disk when the log was opened.
-    pub(super) fn from(head: Seq) -> Self {
-        Self { synced: AtomicU64::new(head), ..Self::default() }
+    /// Everything up to here was on the disk when the log was opened, and its newest checkpoint stood there.
+    pub(super) fn from(head: Seq, checkpoint: Seq) -> Self {
+        Self { synced: head.into(), checkpoint: checkpoint.into(), ..Self::default() }
+    }
+
+    /// A checkpoint behind this event was written.
+    pub(super) fn checkpointed(&self, seq: Seq, took: Duration) {
+        self.checkpoint.store(seq, Ordering::Relaxed);
+        self.checkpoints.lock().record(u32::try_from(took.as_millis()).unwrap_or(u32::MAX));
+    }
+
+    /// One was not.
+    pub(super) fn not_checkpointed(&self) {
+        self.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A sync that began after this event was folded has succeeded.
@@ -30,7 +47,15 @@ impl Counters {
     }
 
     pub(super) fn told(&self, head: Seq, queued: usize) -> Vitals {
-        Vitals { head, synced: self.synced.load(Ordering::Relaxed), queued, syncs: self.syncs.lock().clone() }
+        Vitals {
+            head,
+            synced: self.synced.load(Ordering::Relaxed),
+            queued,
+            syncs: self.syncs.lock().clone(),
+            checkpoint: self.checkpoint.load(Ordering::Relaxed),
+            checkpoints: self.checkpoints.lock().clone(),
+            checkpoints_failed: self.checkpoints_failed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -45,4 +70,10 @@ pub struct Vitals {
     pub queued: usize,
     /// How long syncs took, in microseconds.
     pub syncs: Histogram,
+    /// The event that the newest checkpoint stands behind; 0: there is none.
+    pub checkpoint: Seq,
+    /// How long checkpoints took to be written since the start, in milliseconds.
+    pub checkpoints: Histogram,
+    /// Those that were not written.
+    pub checkpoints_failed: u64,
 }

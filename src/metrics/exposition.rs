@@ -41,6 +41,8 @@ struct Seen {
     vitals: Vitals,
     log_failed: bool,
     unrecorded: u64,
+    readers: usize,
+    looked_up: u64,
     started: Millis,
 }
 
@@ -122,6 +124,8 @@ impl Seen {
             vitals: pool.ledger.vitals(),
             log_failed: pool.ledger.failure().is_some(),
             unrecorded: pool.ledger.unrecorded(),
+            readers: pool.feed.readers(),
+            looked_up: pool.feed.looked_up(),
             started: pool.gauges.started(),
         };
         drop(state);
@@ -292,7 +296,7 @@ impl Seen {
     }
 
     fn log(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Vitals { head, synced, queued, syncs } = &self.vitals;
+        let Vitals { head, synced, queued, syncs, .. } = &self.vitals;
         gauge(encoder, "gemini_pool_log_head", "The last event in the log", *head)?;
         let help = "Facts and commands that are not in the log and the state yet";
         gauge(encoder, "gemini_pool_log_queued", help, *queued as u64)?;
@@ -303,6 +307,25 @@ impl Seen {
         gauge(encoder, "gemini_pool_log_failed", help, u64::from(self.log_failed))?;
         let help = "Events that could not be recorded since the log failed";
         counter(encoder, "gemini_pool_unrecorded", help, self.unrecorded)
+    }
+
+    fn checkpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Vitals { head, checkpoint, checkpoints, checkpoints_failed, .. } = &self.vitals;
+        let help = "The event that the newest checkpoint of the state stands behind; 0: there is none";
+        gauge(encoder, "gemini_pool_checkpoint_event", help, *checkpoint)?;
+        let help = "Events since the newest checkpoint: what a start after a crash has to fold";
+        gauge(encoder, "gemini_pool_checkpoint_age_events", help, head.saturating_sub(*checkpoint))?;
+        let name = "gemini_pool_checkpoint_seconds";
+        times(encoder, (name, "How long checkpoints took to be written"), checkpoints, MILLIS, 1e-3)?;
+        let help = "Checkpoints that could not be written";
+        counter(encoder, "gemini_pool_checkpoint_failures", help, *checkpoints_failed)
+    }
+
+    fn feed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Readers of the live feed";
+        gauge(encoder, "gemini_pool_feed_readers", help, self.readers as u64)?;
+        let help = "Pages of the log that were read for readers behind the latest events";
+        counter(encoder, "gemini_pool_feed_rereads", help, self.looked_up)
     }
 }
 
@@ -315,6 +338,8 @@ impl Collector for Seen {
         self.traffic(encoder)?;
         self.pool(encoder)?;
         self.log(encoder)?;
+        self.checkpoints(encoder)?;
+        self.feed(encoder)?;
         if let Some(bytes) = process::resident_memory() {
             gauge(encoder, "process_resident_memory_bytes", "Resident memory", bytes)?;
         }

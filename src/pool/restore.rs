@@ -168,6 +168,7 @@ fn copy(
                 entries.push((entry.seq, Frame { segment, bytes: entry.frame }));
             }
             Some(Item::Secret(secret)) => secrets.push(secret),
+            Some(Item::Base(base)) => base.restore(journal)?,
             None => {}
         }
         if ended || entries.len() + secrets.len() >= PAGE {

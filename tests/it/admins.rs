@@ -1,8 +1,18 @@
 //! Administrators: coming in, going out, wrong logins, and the password.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
-use gemini_pool::simulated::{SimulatedGoogle, World};
+use gemini_pool::{
+    ledger::clock::Clock,
+    server::Service,
+    simulated::{SimulatedGoogle, World},
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -85,6 +95,50 @@ async fn a_browsers_cookie_reads_and_changes_only_what_its_own_page_asks() {
         http().post(format!("{}/api/login", server.origin)).header("x-forwarded-proto", "https").json(&body);
     let behind = behind.send().await.unwrap();
     assert!(behind.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"), "behind TLS");
+}
+
+/// A browser that somebody left open gives no secrets away; a program's token is as good as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_shown_secrets_just_after_a_login() {
+    let google = google().await;
+    let time = Arc::new(AtomicI64::new(Clock::system().now()));
+    let turned = Arc::clone(&time);
+    let clock = Clock::driven(move || turned.load(Ordering::SeqCst));
+    let setup = Setup::new(&google, &["AIza-good-1"]);
+    let service = Service::open_by(setup.config(), clock).await.unwrap();
+    let listener = service.listen().await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(service.run(listener, async move { drop(stopped.await) }));
+    let cookie = async || {
+        let answer = log_in(&origin, "admin", PASSWORD).await;
+        answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    };
+    let reveal = async |name: &str, value: &str| {
+        let url = format!("{origin}/api/keys/1");
+        let answer = http().get(url).header(name, value).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["code"].clone())
+    };
+    let export = async |name: &str, value: &str| {
+        let url = format!("{origin}/api/keys/export");
+        let request = http().post(url).header(name, value).header("x-requested-with", "gemini-pool");
+        request.json(&json!({})).send().await.unwrap().status().as_u16()
+    };
+    let (pair, bearer) = (cookie().await, format!("Bearer {}", token(&origin, PASSWORD).await));
+    assert_eq!((reveal("cookie", &pair).await.0, export("cookie", &pair).await), (200, 200));
+    time.fetch_add(5 * 60_000 + 1_000, Ordering::SeqCst);
+    assert_eq!(reveal("cookie", &pair).await, (403, json!("login_needed_again")));
+    assert_eq!(export("cookie", &pair).await, 403);
+    assert_eq!(
+        (reveal("authorization", &bearer).await.0, export("authorization", &bearer).await),
+        (200, 200)
+    );
+    let session = http().get(format!("{origin}/api/session")).header("cookie", &pair).send().await.unwrap();
+    assert_eq!(session.status(), 200, "all else goes on");
+    let pair = cookie().await;
+    assert_eq!((reveal("cookie", &pair).await.0, export("cookie", &pair).await), (200, 200));
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

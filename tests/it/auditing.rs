@@ -164,4 +164,25 @@ async fn old_traffic_goes_when_its_days_are_over_and_the_rest_is_proven() {
     assert_eq!(server.app().generate("gemini-2.5-flash", "hello").await.0, 200);
     let (setup, _) = server.stop();
     assert_eq!(verify(&setup).0, Some(0));
+
+    // What the pool had counted before the trim is in a backup too, and what is restored is as sound.
+    let file = setup.folder.path().join("one.backup").display().to_string();
+    let into = setup.folder.path().join("elsewhere");
+    let there = into.to_str().unwrap();
+    let well = |arguments: &[&str]| {
+        let Output { status, stdout, stderr } = setup.run(arguments, "");
+        let said = String::from_utf8_lossy(&stderr).into_owned();
+        assert!(status.success() && !said.contains("is gone"), "{said}");
+        serde_json::from_slice::<Value>(&stdout).unwrap_or_default()
+    };
+    well(&["backup", &file]);
+    well(&["restore", &file, "--into", there]);
+    std::fs::copy(setup.data().join("master.key"), into.join("master.key")).unwrap();
+    let report = well(&["--data-dir", there, "audit", "verify", "--json"]);
+    assert_eq!((&report["intact"], &report["dropped"]), (&json!(true), &json!(20)), "{report}");
+    let [before, after] = [vec![], vec!["--data-dir", there]].map(|first: Vec<&str>| {
+        let status = well(&[&first[..], &["status", "--range", "30d", "--json"]].concat());
+        (status["traffic"]["requests"].clone(), status["keys"].clone())
+    });
+    assert_eq!(after, before);
 }

@@ -196,6 +196,8 @@ async fn many_keys_are_tested_as_a_job_that_can_be_cancelled() {
     assert_eq!(operator.events_of("KeyChecked", 5).await.len(), 5);
     let (_, ended) = operator.call(Method::DELETE, &path, None).await;
     assert_eq!(ended["state"], "done", "there was nothing to cut short");
+    let (status, none) = operator.call(Method::GET, "/jobs", None).await;
+    assert_eq!((status, none), (200, json!({"jobs": []})));
     assert_eq!(operator.call(Method::GET, &path, None).await.0, 404);
 
     google.edit(|world| world.faults = vec![Fault::always(Failure::HoldFirstByte)]);
@@ -210,6 +212,16 @@ async fn many_keys_are_tested_as_a_job_that_can_be_cancelled() {
     let (status, headers, answer) = operator.send(Method::POST, "/keys/bulk_test", &[], Some(body)).await;
     assert_eq!((status, &answer["code"]), (429, &json!("too_many_jobs")));
     assert!(headers.contains_key("retry-after"));
+    let (_, listed) = operator.call(Method::GET, "/jobs", None).await;
+    let names: Vec<_> = listed["jobs"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect();
+    let newest_first = paths.iter().rev().map(|path| json!(path.strip_prefix("/jobs/").unwrap()));
+    assert_eq!(names, newest_first.collect::<Vec<_>>(), "{listed}");
+    let newest = &listed["jobs"][0];
+    assert_eq!(
+        (&newest["state"], &newest["of"], &newest["results"]),
+        (&json!("running"), &json!(2), &Value::Null)
+    );
+    assert_eq!([&newest["done"], &newest["passed"], &newest["failed"]], [&json!(0); 3]);
     for path in &paths {
         let (status, cancelled) = operator.call(Method::DELETE, path, None).await;
         assert_eq!((status, &cancelled["state"]), (200, &json!("cancelled")));

@@ -193,6 +193,13 @@ async fn the_metrics_are_well_written_and_true() {
     assert!(number("gemini_pool_retry_budget") >= 10.0);
     assert!(number("gemini_pool_log_head") > 20.0 && number("gemini_pool_log_sync_seconds_count") > 0.0);
     assert_eq!((number("gemini_pool_log_failed"), number("gemini_pool_unrecorded_total")), (0.0, 0.0));
+    // So few events need no checkpoint yet, and nobody listens.
+    assert_eq!(
+        (number("gemini_pool_checkpoint_event"), number("gemini_pool_checkpoint_seconds_count")),
+        (0.0, 0.0)
+    );
+    assert_eq!(number("gemini_pool_checkpoint_age_events"), number("gemini_pool_log_head"));
+    assert_eq!((number("gemini_pool_feed_readers"), number("gemini_pool_feed_rereads_total")), (0.0, 0.0));
     assert!(number("process_resident_memory_bytes") > 1e6);
     let all: String = scrape.samples.keys().map(|sample| format!("{sample}\n")).collect();
     for secret in ["AIza", TOKEN, crate::support::CLIENT_KEY, crate::support::PASSWORD] {
@@ -206,6 +213,18 @@ async fn the_metrics_are_well_written_and_true() {
     for kept in ["gemini_pool_attempts_wasted_total", "gemini_pool_first_byte_seconds_sum"] {
         assert_eq!(again.samples[kept], scrape.samples[kept], "{kept}");
     }
+    // The stop left a checkpoint; one who listens from the first event on reads the log for it.
+    assert!(again.samples["gemini_pool_checkpoint_event"] > 20.0);
+    let operator = server.operator().await;
+    let url = format!("{}/api/events/stream?after=0", server.origin);
+    let mut listens = http().get(url).bearer_auth(operator.token()).send().await.unwrap();
+    let mut heard = String::new();
+    while !heard.contains("ServerStopped") {
+        heard += &String::from_utf8_lossy(&listens.chunk().await.unwrap().unwrap());
+    }
+    let heard = self::scrape(&server).await;
+    assert_eq!(heard.samples["gemini_pool_feed_readers"], 1.0);
+    assert!(heard.samples["gemini_pool_feed_rereads_total"] >= 1.0);
 }
 
 #[tokio::test]
@@ -336,6 +355,11 @@ async fn the_dashboard_and_the_alerts_ask_for_what_is_there() {
         scrape.types.keys().filter(|family| !used.iter().any(|name| name.starts_with(family.as_str())));
     let unseen: Vec<_> = families.map(String::as_str).collect();
     let meant = ["gemini_pool_model_errors", "gemini_pool_model_tokens", "gemini_pool_projects"];
-    let meant_too = ["gemini_pool_log_head", "gemini_pool_responses", "process_start_time_seconds"];
+    let meant_too = [
+        "gemini_pool_checkpoint_event",
+        "gemini_pool_log_head",
+        "gemini_pool_responses",
+        "process_start_time_seconds",
+    ];
     assert!(unseen.iter().all(|name| meant.contains(name) || meant_too.contains(name)), "{unseen:?}");
 }

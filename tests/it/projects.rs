@@ -256,6 +256,63 @@ async fn a_model_in_trouble_at_google_is_shown() {
     pool.stop().await;
 }
 
+/// Pages are stable while projects come and go, and a search finds them by their keys too.
+#[tokio::test(flavor = "multi_thread")]
+async fn projects_come_page_by_page() {
+    let time = Time::new();
+    let google = google(&time, World::new().key("alpha", "AIza-one-01")).await;
+    let pool = Running::start(setup(&google, &[]), &time).await;
+    let operator = Operator::at(&pool.origin).await;
+    let add = async |name: &str, project: &str| {
+        let body = json!({"key": format!("AIza-{name}-0001"), "label": name, "project": project});
+        let (status, key) = operator.call(reqwest::Method::POST, "/keys", Some(body)).await;
+        assert_eq!(status, 201, "{key}");
+        key["id"].as_u64().unwrap()
+    };
+    let mut ids = Vec::new();
+    for (name, project) in [("ann", "p1"), ("bob", "p2"), ("carl", "p4"), ("dora", "p5"), ("eve", "p5")] {
+        ids.push(add(name, project).await);
+    }
+    let get = async |query: &str| {
+        let (status, answer) = operator.call(reqwest::Method::GET, &format!("/projects?{query}"), None).await;
+        assert_eq!(status, 200, "{answer}");
+        let projects = answer["projects"].as_array().unwrap().iter();
+        let names: Vec<_> = projects.map(|project| project["name"].as_str().unwrap().to_owned()).collect();
+        (names, answer["next"].as_str().map(str::to_owned), answer)
+    };
+    let (all, next, answer) = get("").await;
+    assert_eq!(
+        (all, next, &answer["total"]),
+        (["p1", "p2", "p4", "p5"].map(str::to_owned).into(), None, &json!(4))
+    );
+    let (first, next, _) = get("limit=2").await;
+    assert_eq!(first, ["p1", "p2"]);
+    let next = next.unwrap();
+    // The last one shown goes, one comes before it and one behind.
+    operator.call(reqwest::Method::DELETE, &format!("/keys/{}", ids[1]), None).await;
+    add("fay", "p0").await;
+    add("gus", "p3").await;
+    let (second, next, answer) = get(&format!("limit=2&cursor={next}")).await;
+    assert_eq!((second, &answer["total"]), (["p3", "p4"].map(str::to_owned).into(), &json!(5)));
+    assert!(answer["suggestions"].is_array() && answer["models"].is_array());
+    let (third, next, _) = get(&format!("limit=2&cursor={}", next.unwrap())).await;
+    assert_eq!((third, next), (vec!["p5".to_owned()], None));
+    for (q, found) in [
+        ("P5", vec!["p5"]),
+        ("EVE", vec!["p5"]),
+        ("nobody", vec![]),
+        ("", vec!["p0", "p1", "p3", "p4", "p5"]),
+    ] {
+        assert_eq!(get(&format!("q={q}")).await.0, found, "{q}");
+    }
+    for wrong in ["limit=0", "limit=1001", "cursor=x"] {
+        let (status, problem) =
+            operator.call(reqwest::Method::GET, &format!("/projects?{wrong}"), None).await;
+        assert_eq!(status, 400, "{wrong}: {problem}");
+    }
+    pool.stop().await;
+}
+
 /// Nobody without a token.
 #[tokio::test]
 async fn projects_are_for_operators() {

@@ -11,7 +11,7 @@ use super::{bulk::MOST, wishes::NewKey};
 use crate::{
     admin::{
         Tag, Token,
-        problem::{AUTH, BODY, CONFLICT, Failure, LOG, MISSING, Problem},
+        problem::{AUTH, BODY, CONFLICT, FRESH, Failure, LOG, MISSING, Problem},
         serving,
     },
     ledger::rules::{Added, AddedClient},
@@ -36,7 +36,7 @@ struct ToImport {
 }
 
 /// What became, or would become, of one of them.
-#[derive(Enum)]
+#[derive(Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 enum ImportResult {
     /// It was not there.
@@ -47,12 +47,65 @@ enum ImportResult {
     Invalid,
 }
 
+/// Why something is not new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum ImportReason {
+    /// It is in the pool already, under `id`.
+    InPool,
+    /// It came earlier in this call.
+    Twice,
+    /// There is nothing.
+    Empty,
+    /// It has more than 512 characters.
+    TooLong,
+    /// It holds other characters than visible ASCII ones, such as a space or a letter with an accent.
+    BadCharacters,
+    /// It is none for a reason of its own.
+    Other,
+}
+
 /// What became, or would become, of one of them.
 #[derive(Object)]
 struct ImportedView {
     result: ImportResult,
-    /// Its number, where it has one.
+    /// Its number: the new one, or that of the one that is there. None in a dry run, where it is not there.
     id: Option<u32>,
+    /// Why it is not new; none: it is.
+    reason: Option<ImportReason>,
+}
+
+/// What is wrong with a text that is to be a key; none: nothing that is seen from here.
+fn flaw(text: &str) -> Option<ImportReason> {
+    match text {
+        "" => Some(ImportReason::Empty),
+        _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => Some(ImportReason::BadCharacters),
+        _ if text.len() > 512 => Some(ImportReason::TooLong),
+        _ => None,
+    }
+}
+
+/// What became of each, and why.
+fn views(
+    results: impl Iterator<Item = (ImportResult, Option<u32>)>,
+    flaws: Vec<Option<ImportReason>>,
+    dry_run: bool,
+) -> Vec<ImportedView> {
+    let mut new = std::collections::BTreeSet::new();
+    let view = |((result, id), flaw): ((ImportResult, Option<u32>), Option<ImportReason>)| match result {
+        ImportResult::New => {
+            new.extend(id);
+            ImportedView { result, id: id.filter(|_| !dry_run), reason: None }
+        }
+        ImportResult::Duplicate if id.is_some_and(|id| new.contains(&id)) => {
+            ImportedView { result, id: id.filter(|_| !dry_run), reason: Some(ImportReason::Twice) }
+        }
+        ImportResult::Duplicate => ImportedView { result, id, reason: Some(ImportReason::InPool) },
+        ImportResult::Invalid => {
+            ImportedView { result, id: None, reason: Some(flaw.unwrap_or(ImportReason::Other)) }
+        }
+    };
+    results.zip(flaws).map(view).collect()
 }
 
 /// What became, or would become, of all of them, in their order.
@@ -121,39 +174,42 @@ impl TransferApi {
         if keys.len() + clients.len() > MOST {
             return Err(Problem::bad_request(format!("at most {MOST} keys in one call")).into());
         }
+        let mut flaws = Vec::with_capacity(keys.len());
         let given = keys.into_iter().map(|key| {
             let (secret, wanted) = key.wanted()?;
+            flaws.push(flaw(&secret));
             Ok(GivenKey { secret: SecretString::from(secret), wanted })
         });
         let given = given.collect::<Result<Vec<_>, Problem>>()?;
+        let client_flaws = clients.iter().map(|client| flaw(client)).collect();
         let clients = clients.into_iter().map(SecretString::from).collect();
         let imported = pool.import(given, clients, dry_run, actor).await?;
-        let view = |result, id: Option<u32>| ImportedView { result, id: id.filter(|_| !dry_run) };
         let keys = imported.keys.into_iter().map(|result| match result {
-            GivenResult::Taken(Added::New(key)) => view(ImportResult::New, Some(key.0)),
-            GivenResult::Taken(Added::Known(key)) => view(ImportResult::Duplicate, Some(key.0)),
-            GivenResult::Taken(Added::Removed) | GivenResult::NotAKey => view(ImportResult::Invalid, None),
+            GivenResult::Taken(Added::New(key)) => (ImportResult::New, Some(key.0)),
+            GivenResult::Taken(Added::Known(key)) => (ImportResult::Duplicate, Some(key.0)),
+            GivenResult::Taken(Added::Removed) | GivenResult::NotAKey => (ImportResult::Invalid, None),
         });
         let clients = imported.clients.into_iter().map(|result| match result {
-            Some(AddedClient::New(client)) => view(ImportResult::New, Some(client.0)),
-            Some(AddedClient::Known(client)) => view(ImportResult::Duplicate, Some(client.0)),
-            None => view(ImportResult::Invalid, None),
+            Some(AddedClient::New(client)) => (ImportResult::New, Some(client.0)),
+            Some(AddedClient::Known(client)) => (ImportResult::Duplicate, Some(client.0)),
+            None => (ImportResult::Invalid, None),
         });
-        Ok(Json(ImportReport { keys: keys.collect(), clients: clients.collect(), dry_run }))
+        let keys = views(keys, flaws, dry_run);
+        Ok(Json(ImportReport { keys, clients: views(clients, client_flaws, dry_run), dry_run }))
     }
 
     /// Export keys with their secrets
     ///
-    /// Recorded as `KeysExported` before anything is given out.
+    /// Recorded as `KeysExported` before anything is given out. By cookie they are given for five minutes after a login.
     #[oai(path = "/keys/export", method = "post", tag = "Tag::Keys", operation_id = "export_keys")]
     async fn export(
         &self,
         request: &Request,
         token: Token,
         body: Json<ToExport>,
-    ) -> Result<ExportAnswer, Failure<{ AUTH | BODY | MISSING | LOG }>> {
+    ) -> Result<ExportAnswer, Failure<{ AUTH | FRESH | BODY | MISSING | LOG }>> {
         let pool = serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
+        let actor = token.actor_just_now(pool, request)?;
         let from = request.remote_addr().as_socket_addr().filter(|_| actor != Actor::Cli);
         let address = from.map(|address| address.ip().to_string()).unwrap_or_default();
         let only = body.0.ids.map(|ids| ids.into_iter().map(KeyId).collect());

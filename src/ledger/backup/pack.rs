@@ -9,10 +9,15 @@ use projections::{
 };
 use tokio::sync::oneshot;
 
-use super::{END, END_BYTES, FRAME, Follower, MAGIC, Manifest, SECRET, VERSION};
+use super::{BASE, END, END_BYTES, FRAME, Follower, MAGIC, Manifest, SECRET, VERSION, WITHOUT_BASE};
 use crate::{
     journal::{self, Journal, codec::Damage},
-    ledger::{CommitError, Ledger, Message, clock::rfc3339, writer::Writer},
+    ledger::{
+        CommitError, Ledger, Message,
+        checkpoint::{Kind, Packed},
+        clock::rfc3339,
+        writer::Writer,
+    },
 };
 
 /// Entries read at once.
@@ -40,11 +45,13 @@ pub enum Unpackable {
     },
 }
 
-/// A backup to be: the secrets of one moment, and how far the log goes.
+/// A backup to be: the secrets and the last trim of one moment, and how far the log goes.
 pub struct Backup {
     journal: Arc<dyn Journal>,
     manifest: Manifest,
     secrets: Vec<(String, Vec<u8>)>,
+    /// Where old traffic was trimmed last, if it was.
+    trimmed: Option<Seq>,
 }
 
 impl Ledger {
@@ -69,7 +76,10 @@ impl Ledger {
 fn fix(writer: &mut Writer, actor: Actor) -> Result<Backup, CommitError> {
     let journal = Arc::clone(&writer.shared.journal);
     let secrets = journal.secrets().map_err(|error| CommitError::Log(Arc::new(error)))?;
-    let through = writer.shared.state.read().seq;
+    let (through, trimmed) = {
+        let state = writer.shared.state.read();
+        (state.seq, state.trims.last.as_ref().map(|trim| trim.through))
+    };
     let manifest = Manifest {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made: rfc3339(writer.clock.now()),
@@ -78,7 +88,7 @@ fn fix(writer: &mut Writer, actor: Actor) -> Result<Backup, CommitError> {
         secrets: secrets.len() as u64,
     };
     writer.append(vec![BackupMade { through, actor }.into()], &[]).map_err(CommitError::Log)?;
-    Ok(Backup { journal, manifest, secrets })
+    Ok(Backup { journal, manifest, secrets, trimmed })
 }
 
 impl Backup {
@@ -99,8 +109,11 @@ impl Backup {
             take(Bytes::from(piece))
         };
         let manifest = serde_json::to_vec(&self.manifest).unwrap_or_default();
+        // One that is not whole is left out, as if it was not there: whoever reads it would pass it over too.
+        let base = self.trimmed.map(|place| Packed::read(self.journal.as_ref(), Kind::Base, place));
+        let base = base.transpose()?.flatten();
         let mut piece = MAGIC.to_vec();
-        piece.extend(VERSION.to_be_bytes());
+        piece.extend(if base.is_some() { VERSION } else { WITHOUT_BASE }.to_be_bytes());
         piece.extend((manifest.len() as u32).to_be_bytes());
         piece.extend(manifest);
         for (name, sealed) in &self.secrets {
@@ -108,6 +121,9 @@ impl Backup {
             bytes.extend(name.as_bytes());
             bytes.extend(sealed);
             record(&mut piece, SECRET, &bytes);
+        }
+        if let Some(base) = base {
+            record(&mut piece, BASE, &base.to_bytes());
         }
         let mut follower = Follower::new();
         while follower.last < self.manifest.through {

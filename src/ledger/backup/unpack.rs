@@ -4,8 +4,11 @@ use std::io::{self, Read};
 
 use projections::Seq;
 
-use super::{END, END_BYTES, FRAME, Follower, MAGIC, Manifest, SECRET, VERSION};
-use crate::journal::{Entry, SecretChange, codec::Damage};
+use super::{BASE, END, END_BYTES, FRAME, Follower, MAGIC, Manifest, SECRET, VERSION, WITHOUT_BASE};
+use crate::{
+    journal::{self, Entry, Journal, SecretChange, codec::Damage},
+    ledger::checkpoint::{Kind, Packed},
+};
 
 /// No frame and no secret is longer.
 const LONGEST: u32 = 64 << 20;
@@ -51,11 +54,32 @@ pub enum Unreadable {
     Damaged(&'static str),
 }
 
+/// What the log had added up to where old traffic was trimmed.
+pub struct Base(Packed);
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Base(…)")
+    }
+}
+
+impl Base {
+    /// Puts it beside the log that it belongs to.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn restore(&self, journal: &dyn Journal) -> Result<(), journal::Error> {
+        self.0.write(journal, Kind::Base)
+    }
+}
+
 /// What a backup holds.
 #[derive(Debug)]
 pub enum Item {
     /// A sealed secret.
     Secret(SecretChange),
+    /// The checkpoint of the last trim.
+    Base(Base),
     /// An event.
     Frame(Entry),
 }
@@ -86,7 +110,7 @@ impl<R: Read> Reader<R> {
             return Err(Unreadable::NoBackup);
         }
         let version = u16::from_be_bytes([v0, v1]);
-        if version != VERSION {
+        if !(WITHOUT_BASE..=VERSION).contains(&version) {
             return Err(Unreadable::Newer(version));
         }
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
@@ -132,6 +156,11 @@ impl<R: Read> Reader<R> {
                 self.secrets += 1;
                 let secret = secret(&bytes).ok_or(Unreadable::Damaged("a sealed secret has no name"))?;
                 Ok(Some(Item::Secret(secret)))
+            }
+            BASE if events == 0 => {
+                let base = Packed::from_bytes(&bytes);
+                let base = base.ok_or(Unreadable::Damaged("its checkpoint is too short"))?;
+                Ok(Some(Item::Base(Base(base))))
             }
             FRAME => {
                 let followed = self.follower.follow(&bytes);

@@ -32,7 +32,7 @@ pub(super) async fn days(journal: &Arc<impl Journal + 'static>, days: u32, every
 pub(super) const PER_DAY: u64 = 12;
 
 pub(super) async fn trim(ledger: &Ledger, days: u32, now: Millis) -> Result<Option<LogTrimmed>, TrimError> {
-    ledger.trim(days, now, &CancellationToken::new()).await
+    ledger.trim(days, now, false, &CancellationToken::new()).await
 }
 
 async fn drops_and_goes_on(journal: Arc<impl Journal + 'static>) {
@@ -188,4 +188,71 @@ async fn density_counts_what_is_whole_and_finds_each_first_event() {
         (0, None),
         "it is not known any more"
     );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_ahead_drops_nothing_by_its_word_alone() {
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 3, 1_000).await;
+    let ahead = START + 3_650 * DAY;
+    time.set(ahead);
+    let stop = CancellationToken::new();
+    assert!(trim(&ledger, 36_500, ahead).await.unwrap().is_none(), "nothing is old: nothing to say");
+    let waits = trim(&ledger, 1, ahead).await.unwrap_err();
+    assert!(matches!(waits, TrimError::ClockAlone { now } if now == ahead), "{waits}");
+    // A start writes events with the wrong time, and proves nothing by that.
+    ledger.note(added(9)).await.unwrap();
+    ledger.close().await;
+    let ledger = open_keeping(&journal, &time, 1_000).unwrap();
+    for later in [0, 1, DAY - 1] {
+        assert!(trim(&ledger, 1, ahead + later).await.is_err(), "{later}");
+    }
+    assert!(ledger.event(1).unwrap().is_some() && ledger.event(PER_DAY).unwrap().is_some());
+    // A day later the log knows of the day before; or somebody watched it pass.
+    let watched = ledger.trim(1, ahead, true, &stop).await.unwrap().unwrap();
+    assert_eq!(watched.dropped, 30);
+    ledger.close().await;
+
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 3, 1_000).await;
+    time.set(ahead);
+    ledger.note(added(9)).await.unwrap();
+    assert_eq!(trim(&ledger, 1, ahead + DAY).await.unwrap().unwrap().dropped, 30);
+}
+
+/// What the pool had counted before the trim is in the backup too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_trimmed_log_is_restored_as_it_was() {
+    let journal = Arc::new(MemoryJournal::new());
+    let (ledger, time) = days(&journal, 4, 1_000).await;
+    for (days, now) in [(2, START + 3 * DAY), (1, START + 3 * DAY)] {
+        trim(&ledger, days, now).await.unwrap().unwrap();
+    }
+    let before = ledger.state().clone();
+    let packed = ledger.backup(projections::event::Actor::Cli).await.unwrap();
+    let mut bytes = Vec::new();
+    packed
+        .pack(|piece| {
+            bytes.extend(piece);
+            true
+        })
+        .unwrap();
+    let restored = Arc::new(MemoryJournal::new());
+    let (mut reader, mut frames) = (backup::Reader::open(&bytes[..]).unwrap(), Vec::new());
+    while let Some(item) = reader.read().unwrap() {
+        match item {
+            backup::Item::Secret(_) => {}
+            backup::Item::Base(base) => base.restore(restored.as_ref()).unwrap(),
+            backup::Item::Frame(entry) => {
+                let segment = segment_of_frame(&entry.frame);
+                frames.push((entry.seq, crate::journal::Frame { segment, bytes: entry.frame }));
+            }
+        }
+    }
+    restored.adopt(&frames, &[]).unwrap();
+    let again = open_keeping(&restored, &time, 1_000).unwrap();
+    assert_eq!(*again.state(), before, "counts and all");
+    let (_, audit) = again.audit();
+    let report = audit(&mut |_| true);
+    assert_eq!(report.findings, [], "intact");
 }

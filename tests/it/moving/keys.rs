@@ -90,7 +90,46 @@ async fn what_other_files_hold_is_taken_too() {
     }
     let report = well(setup.run(&["keys", "import", "-", "--dry-run", "--json"], KEYS[3]));
     let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report, json!({"keys": [{"result": "new", "id": null}], "clients": [], "dry_run": true}));
+    let new = json!({"result": "new", "id": null, "reason": null});
+    assert_eq!(report, json!({"keys": [new], "clients": [], "dry_run": true}));
+}
+
+/// What somebody pasted is told line by line before anything is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_of_each_why_it_is_not_new() {
+    let google = google().await;
+    let server = Setup::new(&google, &KEYS[..1]).start();
+    let operator = server.operator().await;
+    let pasted = [KEYS[1], KEYS[0], KEYS[1], "", "AIza with a space", "AIza-\u{e9}", &"A".repeat(513)];
+    let ask = async |dry_run: bool| {
+        let body = json!({"keys": pasted, "clients": [TOKENS[0], crate::support::CLIENT_KEY, ""], "dry_run": dry_run});
+        let (status, report) = operator.call(reqwest::Method::POST, "/keys/import", Some(body)).await;
+        assert_eq!(status, 200, "{report}");
+        let told = |list: &str| -> Vec<String> {
+            let views = report[list].as_array().unwrap().iter();
+            let words = |view: &Value| {
+                format!("{} {} {}", view["result"], view["id"], view["reason"]).replace('"', "")
+            };
+            views.map(words).collect()
+        };
+        (told("keys"), told("clients"))
+    };
+    let before = operator.events().await.len();
+    let (keys, clients) = ask(true).await;
+    let invalid = [
+        "invalid null empty",
+        "invalid null bad_characters",
+        "invalid null bad_characters",
+        "invalid null too_long",
+    ];
+    assert_eq!(keys[..3], ["new null null", "duplicate 1 in_pool", "duplicate null twice"]);
+    assert_eq!(keys[3..], invalid);
+    assert_eq!(clients, ["new null null", "duplicate 1 in_pool", "invalid null empty"]);
+    assert_eq!(operator.events().await.len(), before);
+    let (keys, clients) = ask(false).await;
+    assert_eq!(keys[..3], ["new 2 null", "duplicate 1 in_pool", "duplicate 2 twice"]);
+    assert_eq!(keys[3..], invalid);
+    assert_eq!(clients[0], "new 2 null");
 }
 
 #[tokio::test(flavor = "multi_thread")]
