@@ -1,4 +1,4 @@
-//! `gemini-pool dev fill`: a long log made up, to measure a pool on.
+//! `gemini-pool dev`: a long log made up, to measure a pool on, and one without its checkpoints.
 
 use clap::Subcommand;
 
@@ -6,7 +6,7 @@ use super::{Error, say};
 use crate::{
     config::Config,
     ledger::{clock::Clock, fill::Wish},
-    pool::fill::make_up,
+    pool::fill::{forget_checkpoints, make_up},
 };
 
 /// For those who work on this program.
@@ -30,6 +30,8 @@ pub enum DevCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Remove the checkpoints of a stopped pool, which the next start makes anew
+    Forget,
 }
 
 /// Carries out `gemini-pool dev …`.
@@ -37,7 +39,10 @@ pub enum DevCommand {
 /// # Errors
 /// [`Error`].
 pub async fn dev(command: DevCommand, config: &Config) -> Result<(), Error> {
-    let DevCommand::Fill { events, days, keys, clients, seed } = command;
+    let DevCommand::Fill { events, days, keys, clients, seed } = command else {
+        forget_checkpoints(config)?;
+        return say("the next start folds the whole log");
+    };
     let wish = Wish { events, until: Clock::system().now(), seed };
     let told = &mut |done| tracing::info!(done, events, "filling");
     make_up(config, (keys, clients, days), wish, told).await?;

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Error;
-use crate::{config::Config, ledger::clock::Clock, pool, server::running_address};
+use crate::{auth::Signer, config::Config, ledger::clock::Clock, pool, server::running_address};
 
 /// Whoever watches containers waits no longer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
@@ -30,22 +30,28 @@ pub(super) async fn ready(config: &Config) -> Result<(u16, Value), Error> {
 pub(super) struct Remote {
     client: reqwest::Client,
     address: SocketAddr,
-    token: SecretString,
+    signer: Signer,
+    clock: Clock,
 }
 
 impl Remote {
-    /// Finds the server of this data directory and signs a token for it.
+    /// Finds the server of this data directory, and what signs tokens for it.
     pub(super) fn connect(config: &Config) -> Result<Self, Error> {
         let address = running_address(&config.data_dir).ok_or_else(|| {
             Error::Remote(format!("{} names no address; is it still starting?", config.data_dir.display()))
         })?;
-        let token = pool::signer(config)?.cli_token(Clock::system().now()).text;
+        let signer = pool::signer(config)?;
         // The pool is on this machine: a proxy for the outer world would not find it.
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
             .map_err(|error| Error::Remote(error.to_string()))?;
-        Ok(Self { client, address, token })
+        Ok(Self { client, address, signer, clock: Clock::system() })
+    }
+
+    /// A token for one call: it does not live long, and an audit, say, is asked about for longer.
+    fn token(&self) -> SecretString {
+        self.signer.cli_token(self.clock.now()).text
     }
 
     /// Calls it; gives the status and the body.
@@ -76,7 +82,7 @@ impl Remote {
 
     async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
         let url = format!("http://{}/api{path}", self.address);
-        let mut request = self.client.request(verb, url).bearer_auth(self.token.expose_secret());
+        let mut request = self.client.request(verb, url).bearer_auth(self.token().expose_secret());
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
@@ -93,7 +99,7 @@ impl Remote {
         let failed =
             |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
         let response =
-            self.client.get(url).bearer_auth(self.token.expose_secret()).send().await.map_err(failed)?;
+            self.client.get(url).bearer_auth(self.token().expose_secret()).send().await.map_err(failed)?;
         if response.status().is_success() {
             return Ok(Feed { response, read: Vec::new() });
         }
@@ -148,4 +154,33 @@ pub(super) fn query(parameters: &[(&str, String)]) -> String {
         }
     }
     query
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn work_that_takes_longer_than_a_token_lives_is_let_in_to_its_end() {
+        let secret = SecretString::from("0123456789abcdef".to_owned());
+        let now = Clock::system().now();
+        let time = Arc::new(AtomicI64::new(now - 120_000));
+        let told = Arc::clone(&time);
+        let remote = Remote {
+            client: reqwest::Client::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            signer: Signer::new(&secret),
+            clock: Clock::driven(move || told.load(Ordering::Relaxed)),
+        };
+        let reader = Signer::new(&secret);
+        let is_good = || reader.read(remote.token().expose_secret()).is_some();
+        assert!(!is_good(), "two minutes ago");
+        time.store(now, Ordering::Relaxed);
+        assert!(is_good());
+    }
 }

@@ -11,7 +11,7 @@ use projections::{
 
 use super::{
     OpenError,
-    checkpoint::{self, EVERY, Packed},
+    checkpoint::{self, EVERY, Kind, Packed},
     replay::replay,
     rules::{self, Penalty},
     writer::segment_of,
@@ -84,6 +84,17 @@ pub fn fill(journal: &dyn Journal, wish: Wish, progress: &mut dyn FnMut(u64)) ->
     checkpoint::keep(journal, &packed, false)?;
     journal.sync()?;
     Ok(())
+}
+
+/// Removes every checkpoint that is made anew where it is missing, so that a start without them can be measured.
+///
+/// # Errors
+/// [`journal::Error`].
+pub fn forget_checkpoints(journal: &dyn Journal) -> Result<(), journal::Error> {
+    for kind in [Kind::Full, Kind::Past] {
+        checkpoint::forget(journal, kind, &checkpoint::places(journal, kind, Seq::MAX)?)?;
+    }
+    journal.sync()
 }
 
 impl Life<'_> {

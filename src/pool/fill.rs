@@ -9,7 +9,7 @@ use crate::{
     journal::fjall::FjallJournal,
     ledger::{
         clock::Clock,
-        fill::{Wish, fill},
+        fill::{self, Wish, fill},
     },
 };
 
@@ -38,4 +38,14 @@ pub async fn make_up(
     pool.close().await;
     let journal = FjallJournal::open(&folder.join("log"))?;
     Ok(fill(&journal, wish, progress)?)
+}
+
+/// Removes the checkpoints of a pool that is stopped.
+///
+/// # Errors
+/// [`Error`].
+pub fn forget_checkpoints(config: &Config) -> Result<(), Error> {
+    let Database::Fjall(folder) = &config.database else { return Ok(()) };
+    let journal = FjallJournal::open(&folder.join("log"))?;
+    Ok(fill::forget_checkpoints(&journal)?)
 }

@@ -169,9 +169,11 @@ pub fn seat_of<'a>(keys: &Keys, attempted: &'a Attempted, tried: &[KeyId]) -> Se
     let question = Question { model, method, tried, ..Question::default() };
     let told = why.passed_over;
     let recorded = why.eligible.saturating_add(told.tried).saturating_add(told.budget);
-    // A probe has only the key that it goes with, and tells nothing.
+    // A probe through a gate has only the key that it goes with, and tells nothing; one through the circuit of a
+    // model had others beside it.
+    let alone = *probe && why.eligible == 1;
     let anywhere = standings(keys, &question, *started);
-    if *probe || recorded >= anywhere.ready + anywhere.passed_over.tried + anywhere.passed_over.budget {
+    if alone || recorded >= anywhere.ready + anywhere.passed_over.tried + anywhere.passed_over.budget {
         return Seat::Anywhere;
     }
     let seat = Seat::Project(project);

@@ -1,7 +1,7 @@
 //! How the roster follows the log: which event touches which slots, cells and sets.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -13,7 +13,7 @@ use projections::{
 
 use super::{
     Roster,
-    lanes::{Cell, LANES_KEPT, Shut},
+    lanes::{Cell, LANES_KEPT, Lane, Shut},
     sets::Sets,
     slots::{Slots, time_of},
 };
@@ -28,10 +28,21 @@ fn leaves_keys(event: &Event) -> bool {
     match event {
         Event::KeyDisabled(_)
         | Event::KeyEnabled(_)
+        | Event::KeyRevealed(_)
+        | Event::KeysExported(_)
+        | Event::MasterKeyChanged(_)
         | Event::ClientAdded(_)
+        | Event::ClientUpdated(_)
+        | Event::ClientKeyReplaced(_)
         | Event::ClientRemoved(_)
         | Event::AdminLoggedIn(_)
+        | Event::AdminLoggedOut(_)
         | Event::AdminLoginFailed(_)
+        | Event::AdminLoginsDelayed(_)
+        | Event::AdminPasswordChanged(_)
+        | Event::SettingsChanged(_)
+        | Event::BackupMade(_)
+        | Event::LogTrimmed(_)
         | Event::ServerStarted(_)
         | Event::ServerStopped(_)
         | Event::Unknown(_) => true,
@@ -51,7 +62,7 @@ impl Roster {
         let loads: HashMap<KeyId, Arc<Load>> =
             self.slots.all.drain(..).map(|slot| (slot.key, slot.load)).collect();
         let old_rows = std::mem::take(&mut self.slots.by_project);
-        let mut old_lanes = std::mem::take(&mut self.lanes);
+        let old_lanes = std::mem::take(&mut self.lanes).all;
         self.methods.clear();
         self.seq = seq;
         self.now = self.now.max(now);
@@ -60,52 +71,52 @@ impl Roster {
         let any = self.slots.ready(self.now);
         any.take_turns(&self.sets.any);
         self.sets = Sets::new(any);
+        self.keep(keys, &old_rows, old_lanes);
         // Model by model, because that is one set after the other.
-        let mut cells = BTreeMap::<&str, BTreeSet<&str>>::new();
+        let mut cells = BTreeMap::<&str, Vec<(u32, &Project)>>::new();
         for (name, project) in keys.projects() {
-            for model in models_of(project) {
-                cells.entry(model).or_default().insert(name);
-            }
-        }
-        // Claims and counts live on, also where the state says nothing at the moment.
-        let mut kept = BTreeMap::new();
-        for (name, old) in &old_rows {
             let Some(&row) = self.slots.by_project.get(name) else { continue };
-            for lane in &mut old_lanes.all {
-                let cell = lane.cells.remove(old).filter(|cell| cell.is_live(self.now));
-                let Some(cell) = cell.map(Cell::moved) else { continue };
-                kept.entry(lane.model.clone()).or_insert_with(Vec::new).push((row, cell));
-            }
+            models_of(project).for_each(|model| cells.entry(model).or_default().push((row, project)));
         }
-        let circuits: BTreeMap<String, _> =
-            old_lanes.all.into_iter().map(|lane| (lane.model, lane.circuit)).collect();
-        for (model, old) in kept {
-            let id = self.lane(&model);
-            let rows: Vec<u32> = old.iter().map(|(row, _)| *row).collect();
-            if let Some(lane) = self.lanes.all.get_mut(id) {
-                lane.cells.extend(old);
-            }
-            rows.into_iter().for_each(|row| self.refresh_cell(keys, row, &model));
-        }
-        for (model, circuit) in circuits.into_iter().filter(|(_, circuit)| !circuit.is_over(now)) {
-            let id = self.lane(&model);
-            if let Some(lane) = self.lanes.all.get_mut(id) {
-                lane.circuit = circuit;
-            }
-            self.refresh_circuit(keys, &model);
-        }
-        for (model, names) in cells {
-            for name in names {
-                if let Some(&row) = self.slots.by_project.get(name) {
-                    self.refresh_cell(keys, row, model);
-                }
-            }
+        for (model, projects) in cells {
+            projects.into_iter().for_each(|(row, project)| self.hear(row, model, Some(project)));
         }
         for (model, _) in keys.upstreams() {
             self.refresh_circuit(keys, model);
         }
         for (key, slot) in keys.iter().zip(0..).filter(|(key, _)| !key.methods.is_empty()) {
             self.refresh_methods(key, slot);
+        }
+    }
+
+    /// Claims and counts live on, also where the state says nothing at the moment.
+    fn keep(&mut self, keys: &Keys, old_rows: &HashMap<Arc<str>, u32>, mut old_lanes: Vec<Lane>) {
+        let row_of = |(name, old): (_, &u32)| Some((*old, *self.slots.by_project.get(name)?));
+        let rows: HashMap<u32, u32> = old_rows.iter().filter_map(row_of).collect();
+        // In an order that is always the same: the same log makes the same choices.
+        old_lanes.sort_unstable_by(|one, other| one.model.cmp(&other.model));
+        let mut circuits = Vec::new();
+        for Lane { model, cells, circuit, .. } in old_lanes {
+            let live = cells.into_iter().filter(|(_, cell)| cell.is_live(self.now));
+            let live = live.filter_map(|(old, cell)| Some((*rows.get(&old)?, cell.moved())));
+            let live: BTreeMap<u32, Cell> = live.collect();
+            if !live.is_empty() {
+                let (id, rows) = (self.lane(&model), live.keys().copied().collect::<Vec<_>>());
+                if let Some(lane) = self.lanes.all.get_mut(id) {
+                    lane.cells.extend(live);
+                }
+                rows.into_iter().for_each(|row| self.refresh_cell(keys, row, &model));
+            }
+            if !circuit.is_over(self.now) {
+                circuits.push((model, circuit));
+            }
+        }
+        for (model, circuit) in circuits {
+            let id = self.lane(&model);
+            if let Some(lane) = self.lanes.all.get_mut(id) {
+                lane.circuit = circuit;
+            }
+            self.refresh_circuit(keys, &model);
         }
     }
 
@@ -251,6 +262,11 @@ impl Roster {
     /// Brings a project's cell for a model up to what the state says.
     fn refresh_cell(&mut self, keys: &Keys, row: u32, model: &str) {
         let project = self.slots.name(row).and_then(|name| keys.project(name));
+        self.hear(row, model, project);
+    }
+
+    /// The same, of a project that is at hand.
+    fn hear(&mut self, row: u32, model: &str, project: Option<&Project>) {
         let shut = Shut::by_windows(project.and_then(|project| project.models.get(model)));
         let budget = project.and_then(|project| project.budgets.get(model));
         let id = match self.lanes.find(model) {
