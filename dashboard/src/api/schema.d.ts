@@ -236,6 +236,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List jobs
+         * @description Without what came of each key.
+         */
+        get: operations["list_jobs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/jobs/{job_id}": {
         parameters: {
             query?: never;
@@ -441,7 +461,7 @@ export interface paths {
         put?: never;
         /**
          * Export keys with their secrets
-         * @description Recorded as `KeysExported` before anything is given out.
+         * @description Recorded as `KeysExported` before anything is given out. By cookie they are given for five minutes after a login.
          */
         post: operations["export_keys"];
         delete?: never;
@@ -479,7 +499,8 @@ export interface paths {
         };
         /**
          * Show a key's secret
-         * @description That it was shown, to whom and where, is an event on the disk before the secret goes out.
+         * @description That it was shown, to whom and where, is an event on the disk before the secret goes out. By cookie it is shown
+         *     for five minutes after a login; a bearer token is as good as ever.
          */
         get: operations["get_key"];
         put?: never;
@@ -686,7 +707,8 @@ export interface paths {
         /**
          * All projects
          * @description With what is left of the limits that Google named, what is closed, the models that are in trouble at Google,
-         *     and keys that seem to belong to one project. Say `project` of those keys to confirm it.
+         *     and keys that seem to belong to one project. Say `project` of those keys to confirm it. Projects come in the order
+         *     of their names; models and suggestions are on every page, all of them.
          */
         get: operations["list_projects"];
         put?: never;
@@ -1570,6 +1592,11 @@ export interface components {
          */
         How: "bearer" | "cookie";
         /**
+         * @description Why something is not new.
+         * @enum {string}
+         */
+        ImportReason: "in_pool" | "twice" | "empty" | "too_long" | "bad_characters" | "other";
+        /**
          * ImportReport
          * @description What became, or would become, of all of them, in their order.
          */
@@ -1591,10 +1618,20 @@ export interface components {
         ImportedView: {
             /**
              * Format: uint32
-             * @description Its number, where it has one.
+             * @description Its number: the new one, or that of the one that is there. None in a dry run, where it is not there.
              */
             id?: number | null;
+            /** @description Why it is not new; none: it is. */
+            reason?: (components["schemas"]["ImportReason"] & unknown) | null;
             result: components["schemas"]["ImportResult"];
+        };
+        /**
+         * JobList
+         * @description Jobs.
+         */
+        JobList: {
+            /** @description The newest first; there are never more than a few dozen. */
+            jobs: components["schemas"]["JobSummary"][];
         };
         /**
          * JobResult
@@ -1616,6 +1653,45 @@ export interface components {
          * @enum {string}
          */
         JobState: "running" | "done" | "cancelled";
+        /**
+         * JobSummary
+         * @description A job, in short.
+         */
+        JobSummary: {
+            /**
+             * Format: date-time
+             * @description When it began (RFC 3339).
+             */
+            began_at: string;
+            /**
+             * Format: uint64
+             * @description Keys that are done.
+             */
+            done: number;
+            /**
+             * Format: date-time
+             * @description When it ended (RFC 3339); none: it goes on.
+             */
+            ended_at?: string | null;
+            /**
+             * Format: uint64
+             * @description Those that it did not, or that could not be tested.
+             */
+            failed: number;
+            /** @description Its name. */
+            id: string;
+            /**
+             * Format: uint64
+             * @description All keys.
+             */
+            of: number;
+            /**
+             * Format: uint64
+             * @description Those of them that Google served.
+             */
+            passed: number;
+            state: components["schemas"]["JobState"];
+        };
         /**
          * JobView
          * @description A job. It is kept for an hour after its end, and forgotten at a restart.
@@ -2584,8 +2660,15 @@ export interface components {
          */
         ProjectList: {
             models: components["schemas"]["ModelView"][];
+            /** @description Where to go on: the next page's `cursor`; none: this is the last page. */
+            next?: string | null;
             projects: components["schemas"]["ProjectView"][];
             suggestions: components["schemas"]["SuggestionView"][];
+            /**
+             * Format: uint64
+             * @description How many projects there are in all, whatever the search.
+             */
+            total: number;
         };
         /**
          * ProjectView
@@ -4865,6 +4948,35 @@ export interface operations {
             };
         };
     };
+    list_jobs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was asked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobList"];
+                };
+            };
+            /** @description No token, or none that is good. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+        };
+    };
     get_job: {
         parameters: {
             query?: never;
@@ -5913,6 +6025,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The browser's session began more than five minutes ago: log in again. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6074,6 +6195,15 @@ export interface operations {
             };
             /** @description No token, or none that is good. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description The browser's session began more than five minutes ago: log in again. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6864,7 +6994,14 @@ export interface operations {
     };
     list_projects: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Part of a project's name, of Google's own name for it, or of a label of its keys, in small or capital letters. */
+                q?: string;
+                /** @description How many projects at most, 1 to 1,000; left out: all. */
+                limit?: number;
+                /** @description Where to go on: what `next` said. */
+                cursor?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -6878,6 +7015,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProjectList"];
+                };
+            };
+            /** @description The request is wrong. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
                 };
             };
             /** @description No token, or none that is good. */
