@@ -7,10 +7,13 @@
 use projections::{Class, Millis, Seq};
 
 use super::{Ledger, OpenError, past::decoded};
-use crate::journal::codec;
+use crate::journal::{
+    Entry,
+    codec::{self, Damage},
+};
 
 /// Events that are looked through one by one rather than searched.
-const NEAR: u64 = 64;
+const NEAR: u64 = 16;
 /// Events that are looked at one by one to tell their classes, at most: some hundredths of a second.
 const CLASSED: u64 = 50_000;
 /// Read at once.
@@ -87,7 +90,8 @@ impl Ledger {
         let (width, begins) = borders(from, to, most);
         // An event belongs to the stretch that begins with its time.
         let ends = begins.iter().chain([&to]).map(|at| at.saturating_sub(1)).collect::<Vec<_>>();
-        let mut read = |after, limit| self.known(after, head, limit);
+        // Some thousand looks: at when each was recorded, and no further.
+        let mut read = |after, limit| self.glimpsed(after, head, limit);
         let places = places(&ends, (after, head), &mut read)?;
         let mut stretches = Vec::with_capacity(begins.len());
         for (at, two) in begins.iter().zip(places.windows(2)) {
@@ -124,6 +128,16 @@ impl Ledger {
             stretch.by_class = Some(counts);
         }
         Ok(())
+    }
+
+    fn glimpsed(&self, after: Seq, head: Seq, limit: usize) -> Result<Vec<Known>, OpenError> {
+        let entries = self.shared.journal.read(after, limit)?;
+        let there = entries.iter().take_while(|entry| entry.seq <= head);
+        let known = |entry: &Entry| {
+            let damaged = OpenError::Damaged { seq: entry.seq, damage: Damage::Length };
+            Ok((entry.seq, codec::peek(&entry.frame).ok_or(damaged)?.at))
+        };
+        there.map(known).collect()
     }
 
     fn known(&self, after: Seq, head: Seq, limit: usize) -> Result<Vec<Known>, OpenError> {
