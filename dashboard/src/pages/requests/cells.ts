@@ -16,7 +16,7 @@ export function reason(row: Row): string {
 }
 
 /** The columns that are no more than text. A dash: there is nothing to tell, which is not zero. */
-export function plain(row: Row, column: ColumnId, words: { noClient: string; yes: string; removed: (what: string) => string }): string {
+export function plain(row: Row, column: ColumnId, words: { client: string; noClient: string; yes: string; removed: (what: string) => string }): string {
   const duration = (ms: number | null | undefined) => (ms === null || ms === undefined ? '–' : format.duration(ms));
   const counted = (which: 'prompt' | 'output' | 'thoughts' | 'cached') =>
     row.tokens ? format.number(row.tokens[which]) : '–';
@@ -26,7 +26,7 @@ export function plain(row: Row, column: ColumnId, words: { noClient: string; yes
     case 'method':
       return row.method;
     case 'client':
-      return row.client ? (row.client.name ?? words.removed(String(row.client.id))) : words.noClient;
+      return row.client ? (row.client.name ?? words.removed(`${words.client} ${row.client.id}`)) : words.noClient;
     case 'tries':
       return format.number(row.tries);
     case 'first':

@@ -6,7 +6,7 @@ export type ColumnId = keyof (typeof en)['col'];
 
 /** Every column there is, in order, with its width. */
 export const columns: (Omit<Column, 'label' | 'id'> & { id: ColumnId })[] = [
-  { id: 'time', width: '118px' },
+  { id: 'time', width: '134px' },
   { id: 'status', width: '92px' },
   { id: 'outcome', width: '106px' },
   { id: 'model', width: 'minmax(164px, 1.3fr)' },
@@ -14,7 +14,7 @@ export const columns: (Omit<Column, 'label' | 'id'> & { id: ColumnId })[] = [
   { id: 'client', width: 'minmax(76px, 1fr)' },
   { id: 'key', width: 'minmax(84px, 1fr)' },
   { id: 'tries', width: '58px', end: true },
-  { id: 'first', width: '78px', end: true },
+  { id: 'first', width: '76px', end: true },
   { id: 'duration', width: '78px', end: true },
   { id: 'waited', width: '78px', end: true },
   { id: 'tokens', width: '70px', end: true },
@@ -22,7 +22,7 @@ export const columns: (Omit<Column, 'label' | 'id'> & { id: ColumnId })[] = [
   { id: 'output', width: '76px', end: true },
   { id: 'thoughts', width: '80px', end: true },
   { id: 'cached', width: '76px', end: true },
-  { id: 'reason', width: 'minmax(120px, 2fr)' },
+  { id: 'reason', width: 'minmax(108px, 2fr)' },
   { id: 'finish', width: '110px' },
   { id: 'streamed', width: '74px' },
   { id: 'bytes', width: '80px', end: true },

@@ -141,7 +141,9 @@ export class RequestList {
       this.#compare(page);
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
-      this.error = asProblem(error);
+      const told = asProblem(error);
+      // That the server is away is said by the shell already, and a box would push down the rows that are read.
+      if (this.rows.length === 0 || ![0, 502, 504].includes(told.status)) this.error = told;
     } finally {
       if (!signal.aborted) this.#again = false;
     }

@@ -68,7 +68,6 @@ export const en = {
   testKeep: 'Keys that do not work stay in the pool and are checked again by themselves; nobody is served with them.',
   key: (id: string) => `key ${id}`,
   more: (count: string) => `and ${count} more`,
-  fewMs: (time: string) => `in ${time}`,
 
   clientTitle: 'Make an access key for your app',
   clientWhy: 'Apps come in with a key of the pool’s own, which you can limit and take back. Google never sees it.',
@@ -167,7 +166,6 @@ export const zh: typeof en = {
   testKeep: '不可用的金鑰會留在池中並自動重新檢查，期間不會用來提供服務。',
   key: (id) => `金鑰 ${id}`,
   more: (count) => `還有 ${count} 把`,
-  fewMs: (time) => `${time}`,
 
   clientTitle: '為應用程式建立存取金鑰',
   clientWhy: '應用程式使用金鑰池自己的存取金鑰，您可以限制用量或隨時收回。Google 不會看到它。',
