@@ -1,15 +1,17 @@
 //! `gemini-pool demo`: everything alive, without a Google key.
 //!
 //! A simulated Google with a dozen keys of mixed health, the pool in front of it
-//! on the usual port, and a few made-up apps that ask it things. The data
-//! directory is temporary and goes with the process.
+//! on the usual port with a made-up day behind it, and a few made-up apps that ask
+//! it things. The data directory is temporary and goes with the process.
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::{
     config::{Config, Database},
+    ledger::{clock::Clock, fill::Wish},
+    pool::fill::give_past,
     server::{self, Service},
     simulated::{SimulatedGoogle, World},
     vault,
@@ -17,6 +19,8 @@ use crate::{
 
 /// The demo's one client access key: no secret, it guards a simulation.
 const CLIENT_KEY: &str = "demo-client-key";
+/// Events of the day that was before, and what they are drawn from.
+const PAST: (u64, u64) = (12_000, 7);
 /// Time between two made-up requests.
 const PACE: Duration = Duration::from_millis(700);
 
@@ -68,6 +72,7 @@ impl Drop for Temporary {
 /// [`Error`].
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
     let (world, keys) = World::demo();
+    let password = format!("{:016x}", u64::from_ne_bytes(vault::random()?));
     let google = SimulatedGoogle::start(world).await.map_err(Error::Google)?;
     let folder = Temporary::new()?;
     let config = Config {
@@ -79,16 +84,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         database: Database::Fjall(folder.0.clone()),
         data_dir: folder.0.clone(),
         admin_username: "admin".to_owned(),
-        admin_password: None,
+        admin_password: Some(SecretString::from(password.clone())),
         secret_key: None,
         host: config.host.or(Some(std::net::Ipv4Addr::LOCALHOST.into())),
         ..config
     };
+    let wish = Wish { events: PAST.0, until: Clock::system().now(), seed: PAST.1 };
+    give_past(&config, 1, wish, &mut |_| {}).await.map_err(server::Error::Pool)?;
     let service = Service::open(config).await?;
     let listener = service.listen().await?;
     let Ok(address) = listener.local_addr() else { return Ok(()) };
-    let password =
-        service.made_password().map(|password| password.expose_secret().to_owned()).unwrap_or_default();
     let folder_name = folder.0.display();
     eprintln!(
         "\n  The pool serves a simulated Google at http://{address}. Ask it something:\n\n    \
@@ -97,7 +102,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
          -d '{{\"contents\":[{{\"parts\":[{{\"text\":\"Hello\"}}]}}]}}'\n\n  \
          Look at its keys and its log:\n\n    gemini-pool --data-dir {folder_name} keys list\n    \
          gemini-pool --data-dir {folder_name} events list\n\n  \
-         The admin API is at http://{address}/api, for `admin` with the password {password}. Stop: Ctrl-C\n"
+         The dashboard is at http://{address}, for `admin` with the password {password}. The day that it\n  \
+         shows before now is made up. Stop: Ctrl-C\n"
     );
     let apps = tokio::spawn(ask_now_and_then(format!("http://{address}")));
     let served = service.run(listener, shutdown).await;

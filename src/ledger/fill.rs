@@ -204,6 +204,7 @@ impl Life<'_> {
         let refused = matches!(verdict, Verdict::QuotaMinute | Verdict::QuotaDay);
         let window = if verdict == Verdict::QuotaDay { Window::Day } else { Window::Minute };
         let (prompt, output) = (self.below(8_000) as u32, self.below(1_200) as u32);
+        let latency = self.below(9_000) as u32 + 80;
         let tried = Attempted {
             request,
             attempt,
@@ -213,8 +214,8 @@ impl Life<'_> {
             model: model.to_owned(),
             method: "generateContent".to_owned(),
             started: now,
-            latency_ms: self.below(9_000) as u32 + 80,
-            first_byte_ms: ok.then_some(400),
+            latency_ms: latency,
+            first_byte_ms: ok.then_some(latency / 3),
             status,
             verdict,
             reason: (!ok).then(|| "RESOURCE_EXHAUSTED".to_owned()),

@@ -23,7 +23,6 @@ pub async fn make_up(
     wish: Wish,
     progress: &mut dyn FnMut(Seq),
 ) -> Result<(), Error> {
-    let Database::Fjall(folder) = &config.database else { return Ok(()) };
     let named = |what: &str, many: u32| {
         (1..=many).map(|number| SecretString::from(format!("{what}-{:07}-{number:06}", wish.seed))).collect()
     };
@@ -32,9 +31,23 @@ pub async fn make_up(
         allowed_api_keys: named("made-up-client-key", clients),
         ..config.clone()
     };
+    give_past(&config, days, wish, progress).await
+}
+
+/// Gives a new pool, with the keys and the apps that its settings name, a past of so many days.
+///
+/// # Errors
+/// [`Error`].
+pub async fn give_past(
+    config: &Config,
+    days: u32,
+    wish: Wish,
+    progress: &mut dyn FnMut(Seq),
+) -> Result<(), Error> {
+    let Database::Fjall(folder) = &config.database else { return Ok(()) };
     let began = wish.until.saturating_sub(Millis::from(days) * 24 * 3_600_000);
-    let pool = Pool::open(&config, Clock::driven(move || began)).await?;
-    pool.import_environment(&config).await?;
+    let pool = Pool::open(config, Clock::driven(move || began)).await?;
+    pool.import_environment(config).await?;
     pool.close().await;
     let journal = FjallJournal::open(&folder.join("log"))?;
     Ok(fill(&journal, wish, progress)?)
