@@ -197,12 +197,12 @@ async fn serve(config: Config, level: Switch) -> anyhow::Result<()> {
     }
     // Asked from here on, before anything says that it runs.
     let stop = stop_signal()?;
-    let name = config.admin_username.clone();
+    let (name, port) = (config.admin_username.clone(), config.port);
     let service = Service::open(config).await?;
     service.settings().follow(move |config| level.set(logging::level(config.debug)));
     if let Some(password) = service.made_password() {
         eprintln!(
-            "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n",
+            "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n\n  for the dashboard, http://127.0.0.1:{port}\n",
             password.expose_secret()
         );
     }
