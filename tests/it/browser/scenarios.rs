@@ -40,3 +40,23 @@ async fn the_request_log_is_live_filtered_and_told_try_by_try() {
 async fn access_keys_are_made_limited_replaced_and_revoked() {
     pool_of(3).await.play("clients");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_added_tested_changed_taken_back_revealed_and_deleted() {
+    pool_of(3).await.play("keys");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_do_not_overwrite_each_other() {
+    pool_of(3).await.play("two-operators");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_keys_scroll_and_are_changed_at_once() {
+    pool_of(3).await.play("many-keys");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grid_of_models_is_walked_by_keyboard() {
+    pool_of(6).await.play("models");
+}

@@ -6,7 +6,7 @@ export type KeyView = Schema<'KeyView'>;
 export type KeyQuery = Omit<NonNullable<paths['/keys']['get']['parameters']['query']>, 'limit' | 'cursor'>;
 
 /** Keys in one answer. Small enough that reading one is nothing to be felt while scrolling. */
-const PAGE = 200;
+const PAGE = 100;
 /** Rows of which one by one is asked, because they left the page that they were on. */
 const ASKED = 30;
 
@@ -49,7 +49,7 @@ export class KeyList {
     const { signal } = this.#stop;
     this.loading = true;
     try {
-      const answer = await this.#ask(undefined, signal);
+      const answer = await this.#ask(undefined, signal, true);
       this.#pages = [];
       this.#take(undefined, answer, []);
       this.added = 0;
@@ -88,13 +88,13 @@ export class KeyList {
     try {
       const fresh = new Map<number, KeyView>();
       for (const page of pages) {
-        for (const key of (await this.#ask(page.cursor, signal)).keys) fresh.set(key.id, key);
+        for (const key of (await this.#ask(page.cursor, signal, true)).keys) fresh.set(key.id, key);
       }
       const strayed = ids.filter((id) => this.#byId.has(id) && !fresh.has(id)).slice(0, ASKED);
       const gone = new Set<number>();
       for (const id of strayed) {
         const key = await summary(id, signal);
-        if (key) fresh.set(id, key);
+        if (key) fresh.set(id, { ...key, heartbeat: this.#byId.get(id)?.heartbeat ?? null });
         else gone.add(id);
       }
       this.rows = this.rows.flatMap((row) => (gone.has(row.id) ? [] : [fresh.get(row.id) ?? row]));
@@ -106,7 +106,7 @@ export class KeyList {
 
   /** Puts in what a call answered. */
   put(key: KeyView): void {
-    this.rows = this.rows.map((row) => (row.id === key.id ? key : row));
+    this.rows = this.rows.map((row) => (row.id === key.id ? { ...key, heartbeat: row.heartbeat ?? null } : row));
   }
 
   /** What events say by themselves needs no loading. */
@@ -143,8 +143,10 @@ export class KeyList {
     }
   }
 
-  #ask(cursor: string | undefined, signal: AbortSignal) {
-    return ok(api.GET('/keys', { params: { query: { ...this.#query, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) } }, signal }));
+  /** A page; with the keys' last days only where they are seen, for those weigh more than all the rest. */
+  #ask(cursor: string | undefined, signal: AbortSignal, heartbeat = false) {
+    const query = { ...this.#query, limit: PAGE, ...(heartbeat ? { heartbeat } : {}), ...(cursor === undefined ? {} : { cursor }) };
+    return ok(api.GET('/keys', { params: { query }, signal }));
   }
 
   #take(cursor: string | undefined, answer: Schema<'KeyList'>, before: readonly KeyView[]): void {

@@ -18,7 +18,7 @@ export const en = {
   tail: 'Ends in',
   tags: 'Tags',
   day: 'Last 24 hours',
-  tries: 'Tries',
+  tries: 'Tried',
   failed: 'Failed',
   used: 'Last used',
   weight: 'Weight',
