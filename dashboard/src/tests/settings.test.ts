@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+
+import { expect, test } from 'vitest';
+
+import { words } from '../i18n/words';
+import { choices, help, wantsInChinese } from '../pages/settings/help';
+
+const named = [...readFileSync('../docs/settings.md', 'utf8').matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, name]) => name);
+
+test('every setting has a name in both languages, and its effect in Chinese; the server tells it in English', () => {
+  expect(named.length).toBeGreaterThan(30);
+  expect(named.filter((name) => !(name! in words.setting))).toEqual([]);
+  expect(Object.keys(help).sort()).toEqual([...named].sort());
+  for (const text of Object.values(help)) expect(text).toMatch(/[\u4e00-\u9fff]/);
+});
+
+test('what a setting takes is said in Chinese', () => {
+  // The words of src/config/read.rs.
+  const known = [
+    'a whole number from 1 to 10', 'a number of seconds from 0 to 600, such as 2 or 0.5', 'true or false',
+    'least-loaded, round-robin or sticky', 'an IP address such as 127.0.0.1 or ::', 'a folder', 'fjall:FOLDER or memory:',
+    'an address that begins with http:// or https://', 'a name of 1 to 64 characters', 'wants at least 16 characters',
+    'wants a whole number from 1 to 10, not `99`', 'wants a value; null takes back what was said of it',
+    'wants at least MAX_BODY_BYTES, or no such body could ever be taken',
+  ];
+  for (const text of known) expect(wantsInChinese(text), text).not.toMatch(/\b(wants|whole|number|such|begins|least|characters)\b(?!-)/);
+  expect(wantsInChinese('wants a whole number from 1 to 10, not `99`')).toBe('應為1 至 10 的整數，而不是「99」');
+  expect(wantsInChinese('something new')).toBe('something new');
+});
+
+test('only what is one of some words is a choice', () => {
+  expect(choices('off, errors or all')).toEqual(['off', 'errors', 'all']);
+  expect(choices('true or false')).toEqual(['true', 'false']);
+  expect(choices('a folder')).toBeUndefined();
+  expect(choices('fjall:FOLDER or memory:')).toBeUndefined();
+  expect(choices(null)).toBeUndefined();
+});
