@@ -60,3 +60,13 @@ async fn ten_thousand_keys_scroll_and_are_changed_at_once() {
 async fn the_grid_of_models_is_walked_by_keyboard() {
     pool_of(6).await.play("models");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_browsed_the_past_looked_at_and_verified() {
+    pool_of(3).await.play("history");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_while_the_pool_runs() {
+    pool_of(3).await.play("settings");
+}
