@@ -62,7 +62,7 @@ export const en = {
   testAgain: 'Test again',
   testing: 'Testing',
   testPassed: (count: string) => `${count} work`,
-  testFailed: (count: string) => `${count} do not`,
+  testFailed: (count: string) => `${count} do not work`,
   testAllGood: 'Every key works.',
   testCancelled: 'The test was cut short.',
   testKeep: 'Keys that do not work stay in the pool and are checked again by themselves; nobody is served with them.',
