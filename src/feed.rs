@@ -33,6 +33,8 @@ pub const READERS: usize = 1_000;
 const PACE: Duration = Duration::from_millis(20);
 /// Events read and written at once.
 const PAGE: usize = 512;
+/// The same, for a reader that is behind the ring. Nobody shares them, and one that takes nothing holds on to some.
+const PAGE_BEHIND: usize = 128;
 /// What the ring weighs at most, in bytes: some ten thousand events.
 const RING_BYTES: usize = 16 << 20;
 /// Readers behind the ring that read the journal at the same time.

@@ -68,6 +68,8 @@ impl Chunk {
             Line { recorded, end: bytes.len() }
         };
         let lines = events.into_iter().map(write).collect();
+        // It is kept as long as somebody reads it, with all the room it has.
+        bytes.shrink_to_fit();
         Self { after, lines, bytes: bytes.into() }
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Feed, Found, PAGE,
+    Feed, Found, PAGE_BEHIND,
     line::{self, Chunk},
 };
 
@@ -144,7 +144,7 @@ impl Reader {
         };
         let (feed, after, filter) = (Arc::clone(&self.feed), self.after, self.filter.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let mut events = feed.ledger.events(after, PAGE)?;
+            let mut events = feed.ledger.events(after, PAGE_BEHIND)?;
             let last = events.last().map_or(after, |recorded| recorded.seq);
             events.retain(|recorded| filter.wants(&recorded.event));
             Ok::<_, super::OpenError>((Chunk::new(after, events).read(after, &Filter::default()), last))

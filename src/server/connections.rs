@@ -85,6 +85,10 @@ struct Ends {
     close: CancellationToken,
 }
 
+/// What a connection holds of a request that comes in, or of an answer that its client does not take; a request's
+/// head is no longer either.
+const BUFFER: usize = 128 << 10;
+
 async fn connection(socket: TcpStream, ends: Ends, app: Arc<impl Endpoint<Output = Response> + 'static>) {
     let Ends { local, remote, draining, close } = ends;
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -97,7 +101,7 @@ async fn connection(socket: TcpStream, ends: Ends, app: Arc<impl Endpoint<Output
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
     // What a connection is upgraded to outlives it, and looks after its own end.
     let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
     tokio::pin!(connection);
