@@ -62,6 +62,11 @@ pub enum Refusal {
         /// Every project is out of its quota of the day, or of more than that.
         daily: bool,
     },
+    /// Google took none of the keys that the request was tried with, and others are ready.
+    TriesSpent {
+        /// The model asked for.
+        model: String,
+    },
     /// As many requests wait for a key as may.
     QueueFull {
         /// The model asked for.
@@ -132,6 +137,7 @@ impl Refusal {
             Self::NoMemory => "BODY_MEMORY_FULL",
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
+            Self::TriesSpent { .. } => "TRIES_SPENT",
             Self::QueueFull { .. } => "QUEUE_FULL",
             Self::ModelDown { .. } => "MODEL_DOWN",
             Self::OwnerOut { .. } => "OWNER_KEYS_OUT",
@@ -174,6 +180,7 @@ impl Refusal {
             Self::NoMemory
             | Self::NoKeys
             | Self::ModelDown { .. }
+            | Self::TriesSpent { .. }
             | Self::Unanswered { .. }
             | Self::LogDown
             | Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "unavailable"),
@@ -218,6 +225,11 @@ impl Refusal {
                     ),
                 }
             }
+            Self::TriesSpent { model } => format!(
+                "Google refused {} with every key that was tried, and this Gemini-Pool tries no more for one request. \
+                 Those keys are passed over now, and others are ready. Please retry in 1s.",
+                named(model)
+            ),
             Self::QueueFull { model, back_in } => format!(
                 "Every key of this Gemini-Pool is out for {}, and too many requests wait for one already. Please retry \
                  in {}.",
@@ -263,7 +275,7 @@ impl Refusal {
             Self::AllOut { back_in, .. } | Self::OwnerOut { back_in, .. } => *back_in,
             Self::QueueFull { back_in, .. } | Self::ModelDown { back_in, .. } => Some(*back_in),
             Self::Denied(denied) => denied::retry_in(denied),
-            Self::NoMemory | Self::Stopping => Some(1_000),
+            Self::NoMemory | Self::Stopping | Self::TriesSpent { .. } => Some(1_000),
             _ => None,
         }
     }
@@ -275,7 +287,9 @@ impl Refusal {
             Self::Stopping => 1001,
             Self::BodyBroken => 1002,
             Self::MessageTooLarge(_) | Self::BodyTooLarge(_) => 1009,
-            Self::AllOut { .. } | Self::NoKeys | Self::NoMemory | Self::LogDown => 1013,
+            Self::AllOut { .. } | Self::TriesSpent { .. } | Self::NoKeys | Self::NoMemory | Self::LogDown => {
+                1013
+            }
             Self::Unanswered { .. } | Self::TooSlow { .. } => 1011,
             _ => 1008,
         };

@@ -94,7 +94,8 @@ impl Proxy {
                         drop(release);
                     }
                     if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
-                        return Err(Unserved::Failed(Some(failure), None));
+                        let none = self.nobody_left(asked, &failure, &journey);
+                        return Err(Unserved::Failed(Some(failure), none));
                     }
                     last = Some(*failure);
                 }
@@ -139,8 +140,8 @@ impl Proxy {
             }
             (None, Some(_)) if self.ledger.state().keys.is_empty() => Refusal::NoKeys,
             (_, Some(none)) => self.nothing_left(asked, none),
-            // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
-            (_, None) => all_out(asked, Some(1_000), false),
+            // So many keys were refused at the door that the rest is not worth the client's time; those are gated now.
+            (_, None) => Refusal::TriesSpent { model: asked.model.clone() },
         })
     }
 }

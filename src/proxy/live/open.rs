@@ -90,7 +90,8 @@ impl Proxy {
                 drop(release);
             }
             if !self.may_repeat(asked, &missed.failure, &journey, &mut budget).await {
-                return Err(self.farewell(asked, Some(missed), None));
+                let none = self.nobody_left(asked, &missed.failure, &journey);
+                return Err(self.farewell(asked, Some(missed), none));
             }
             last = Some(missed);
         }
