@@ -58,6 +58,7 @@ use crate::{
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
+    sites,
     traces::Traces,
     vault::Vault,
 };
@@ -259,6 +260,7 @@ impl Proxy {
         let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
         match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
+            Admission::Anonymous if self.is_foreign(&client, uri) => return Err(Refusal::OtherSite),
             Admission::Anonymous => {}
             // Upload SDKs send no credential with the pieces: the upload's id is one.
             Admission::Unknown { presented: false } if known_upload => {}
@@ -301,6 +303,15 @@ impl Proxy {
             only: None,
             fair: settings.request_timeout,
         })
+    }
+
+    /// Whether a request without a credential is one that a page of another site made a browser send. Where
+    /// ALLOW_ANONYMOUS opens the pool to a whole network, its names there are not known, and any will do.
+    fn is_foreign(&self, client: &HeaderMap, uri: &Uri) -> bool {
+        let settings = self.settings.now();
+        let public_url = settings.public_url.as_deref();
+        sites::is_foreign(client, public_url)
+            || !(settings.allow_anonymous || sites::is_named_here(client, uri, public_url))
     }
 
     fn origin(&self, secure: bool, uri: &Uri, client: &HeaderMap) -> String {

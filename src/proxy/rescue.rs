@@ -33,6 +33,8 @@ pub enum Refusal {
         /// Whether there was one.
         presented: bool,
     },
+    /// A request without a credential that a page of another site may have made.
+    OtherSite,
     /// A known client that may not.
     Denied(Denied),
     /// The headers are too large, in bytes.
@@ -126,6 +128,7 @@ impl Refusal {
         match self {
             Self::Target(_) => "BAD_PATH",
             Self::Unknown { .. } => "CLIENT_KEY_INVALID",
+            Self::OtherSite => "OTHER_SITE",
             Self::Denied(denied) => denied::reason(denied),
             Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
@@ -161,6 +164,7 @@ impl Refusal {
             Self::Unknown { .. } | Self::EphemeralToken => {
                 (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication")
             }
+            Self::OtherSite => (StatusCode::FORBIDDEN, "PERMISSION_DENIED", "permission_denied"),
             Self::Denied(denied) => denied::status(denied),
             Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "FAILED_PRECONDITION", "invalid_request"),
             Self::HeadersTooLarge(_) => {
@@ -196,6 +200,10 @@ impl Refusal {
             }
             Self::Unknown { presented: true } => "Gemini-Pool does not know this access key. It wants one of its own \
                  (ALLOWED_API_KEYS, or `gemini-pool clients create`), not a Google API key."
+                .to_owned(),
+            Self::OtherSite => "This Gemini-Pool has no access keys, and so it takes nothing from pages of other sites, \
+                 nor by a name that is neither this machine's own nor that of PUBLIC_URL. With an access key \
+                 (`gemini-pool clients create`) neither matters."
                 .to_owned(),
             Self::Denied(denied) => denied::message(denied),
             Self::HeadersTooLarge(most) => format!("The request's headers are over {most} bytes."),
