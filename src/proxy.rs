@@ -54,7 +54,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
-    network::client_address,
+    network::{came_over_https, client_address},
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
@@ -202,9 +202,10 @@ impl Proxy {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
         let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        let address =
-            peer.map(|peer| client_address(peer, request.headers(), &self.settings.now().trusted_proxies));
-        let secure = request.scheme() == &http::uri::Scheme::HTTPS;
+        let settings = self.settings.now();
+        let address = peer.map(|peer| client_address(peer, request.headers(), &settings.trusted_proxies));
+        let secure = request.scheme() == &http::uri::Scheme::HTTPS
+            || came_over_https(peer, request.headers(), &settings.trusted_proxies);
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
         let shape = shape_of_path(parts.uri.path());
