@@ -15,6 +15,7 @@ mod bad_input;
 mod browser;
 mod clients;
 mod crash;
+mod demo;
 mod documents;
 mod edges;
 mod explaining;
