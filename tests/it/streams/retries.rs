@@ -198,6 +198,28 @@ async fn a_key_that_google_echoes_is_masked_wherever_it_stands() {
     }
 }
 
+/// In there it cannot be masked, so the answer ends before it.
+#[tokio::test]
+async fn a_packed_answer_with_a_key_in_it_is_broken_off() {
+    let key = KEYS[0];
+    let google = SimulatedGoogle::start(World::new().key("alpha", key)).await.unwrap();
+    let server = Setup::new(&google, &KEYS[..1]).start();
+    let asks = async |text: &str| {
+        // The simulated Google says what it heard.
+        let request = server.app().post(GENERATE, &ask(text)).header("accept-encoding", "gzip");
+        // A short one ends before its head has gone out.
+        let answer = request.send().await.ok()?;
+        assert_eq!(answer.headers()["content-encoding"], "gzip");
+        answer.bytes().await.ok()
+    };
+    assert!(asks("Hello").await.is_some());
+    assert_eq!(asks(&format!("a key: {key}")).await, None);
+    let operator = server.operator().await;
+    let attempts = operator.events_of("Attempted", 2).await;
+    assert_eq!(attempts[1]["reason"], "an upstream key stood in it");
+    assert_eq!(operator.events_of("Answered", 2).await[1]["outcome"], "truncated");
+}
+
 #[tokio::test]
 async fn a_key_that_google_echoes_in_a_header_is_masked_too() {
     let key = KEYS[0];
