@@ -327,9 +327,15 @@ impl Proxy {
     async fn attend(&self, mut asked: Asked, body: poem::Body, mut record: RequestRecord) -> Response {
         let shape = asked.target.shape;
         let settings = self.settings.now();
-        let body = match intake::take(body, &asked, settings.max_body_bytes, &self.memory).await {
-            Ok(body) => body,
-            Err(refusal) => return refuse(record, &refusal, shape).await,
+        let body = if intake::passes(&body, &asked) {
+            let (body, more) = intake::pass(body, &asked);
+            asked.deadline += more;
+            body
+        } else {
+            match intake::take(body, &asked, settings.max_body_bytes, &self.memory).await {
+                Ok(body) => body,
+                Err(refusal) => return refuse(record, &refusal, shape).await,
+            }
         };
         if let Some(copy) = record.bodies() {
             body.payload.chunks().for_each(|chunk| copy.asked(chunk));

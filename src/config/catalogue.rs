@@ -144,7 +144,8 @@ pub const SETTINGS: &[Setting] = &[
     live(
         "MAX_BODY_BYTES",
         "104857600",
-        "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries.",
+        "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries. \
+         A piece of an upload may be of any size: over 16 MiB it is passed on as it comes.",
     ),
     setting(
         "BODY_MEMORY_BYTES",

@@ -208,7 +208,8 @@ impl Refusal {
             Self::Denied(denied) => denied::message(denied),
             Self::HeadersTooLarge(most) => format!("The request's headers are over {most} bytes."),
             Self::BodyTooLarge(most) => format!(
-                "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API."
+                "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API, by a \
+                 resumable upload: its pieces may be of any size."
             ),
             Self::BodyBroken => "The request's body did not arrive whole.".to_owned(),
             Self::NoUpgrade => "The Live API is spoken over a WebSocket (version 13): this request asks for none.".to_owned(),

@@ -10,7 +10,7 @@ use super::{
     Asked, Proxy,
     affinity::Seat,
     attempt::{self, Answer, Attempted, ErrorAnswer, Failure},
-    intake::Body,
+    intake::{self, Body},
     queue::{self, Journey, NoTurn, Word},
     record::RequestRecord,
     refuse,
@@ -32,12 +32,16 @@ pub(super) enum Unserved {
 
 impl Proxy {
     pub(super) async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
+        let passing = body.payload.passes().cloned();
         match self.seek(asked, body, &mut record).await {
             Ok((answer, key)) => {
                 let learning = self.learn(asked, &answer).await;
                 self.relay(asked, answer, &key, record, learning).await
             }
-            Err(unserved) => self.give_up(asked, record, unserved).await,
+            Err(unserved) => {
+                intake::drain_passing(passing).await;
+                self.give_up(asked, record, unserved).await
+            }
         }
     }
 
@@ -92,6 +96,14 @@ impl Proxy {
                         queue::tell(release, Word::Refused);
                     } else {
                         drop(release);
+                    }
+                    match body.payload.passes() {
+                        Some(passing) if passing.is_broken() => {
+                            return Err(Unserved::Refused(Refusal::BodyBroken));
+                        }
+                        // It is gone, and cannot be sent again.
+                        Some(_) => return Err(Unserved::Failed(Some(failure), None)),
+                        None => {}
                     }
                     if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
                         let none = self.nobody_left(asked, &failure, &journey);
