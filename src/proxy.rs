@@ -21,7 +21,7 @@ mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use parking_lot::Mutex;
 use poem::Response;
 use projections::{
@@ -197,7 +197,7 @@ impl Proxy {
     }
 
     /// Serves one request; every way out of it leaves exactly one `Answered` in the log, but for a refusal
-    /// while the ledger is gone.
+    /// while the ledger is gone, and for what a browser asks beforehand, which is none of an app's.
     pub async fn serve(self: &Arc<Self>, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
@@ -206,11 +206,17 @@ impl Proxy {
         let address = peer.map(|peer| client_address(peer, request.headers(), &settings.trusted_proxies));
         let secure = request.scheme() == &http::uri::Scheme::HTTPS
             || came_over_https(peer, request.headers(), &settings.trusted_proxies);
+        let page = settings.allowed_origins.of(request.headers()).cloned();
+        if page.is_some() && sites::is_preflight(request.method(), request.headers()) {
+            let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
+            sites::grant(request.headers(), response.headers_mut());
+            return finished(response, id, page);
+        }
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
         let shape = shape_of_path(parts.uri.path());
         let Some(reservation) = self.ledger.reserve().await else {
-            return finished(Refusal::Stopping.respond(shape), id);
+            return finished(Refusal::Stopping.respond(shape), id, page);
         };
         let mut record = RequestRecord::new(
             reservation,
@@ -235,7 +241,7 @@ impl Proxy {
                     refuse(record, &refusal, shape).await
                 }
             };
-        finished(response, id)
+        finished(response, id, page)
     }
 
     /// Who asks, and for what; nothing of the body is read yet.
@@ -311,7 +317,7 @@ impl Proxy {
     fn is_foreign(&self, client: &HeaderMap, uri: &Uri) -> bool {
         let settings = self.settings.now();
         let public_url = settings.public_url.as_deref();
-        sites::is_foreign(client, public_url)
+        sites::is_foreign(client, public_url, &settings.allowed_origins)
             || !(settings.allow_anonymous || sites::is_named_here(client, uri, public_url))
     }
 
@@ -384,7 +390,10 @@ async fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> R
     response
 }
 
-fn finished(mut response: Response, id: RequestId) -> Response {
+fn finished(mut response: Response, id: RequestId, page: Option<HeaderValue>) -> Response {
+    if let Some(page) = page {
+        sites::show(page, response.headers_mut());
+    }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert("x-request-id", value);
     }

@@ -33,7 +33,7 @@ pub(super) fn accept(request: &mut Request, public_url: Option<&str>) -> Result<
     let token = (!bearer && !logs_in).then(|| token(headers)).flatten();
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if changes && (token.is_some() || (logs_in && !bearer)) {
-        if sites::is_foreign(headers, public_url) {
+        if sites::is_foreign(headers, public_url, &sites::Origins::default()) {
             return Err(Problem::of(
                 Code::CrossSite,
                 "this request comes from another site's page; if it does not, set PUBLIC_URL to the pool's address \

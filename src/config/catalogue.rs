@@ -67,6 +67,13 @@ pub const SETTINGS: &[Setting] = &[
          one of them, the client's address is the nearest in X-Forwarded-For (or else Forwarded) that is none of \
          them; from anybody else those headers are not believed.",
     ),
+    live(
+        "ALLOWED_ORIGINS",
+        "",
+        "Origins of web pages whose scripts may use the pool from a browser, such as https://app.example.org; * for all. \
+         What browsers ask beforehand is answered for them (CORS). Default: none. An access key in a page is known to \
+         everybody who sees the page.",
+    ),
     setting(
         "DATABASE_URL",
         "fjall:./data",

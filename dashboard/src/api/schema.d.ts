@@ -7133,6 +7133,8 @@ export interface operations {
                 "application/json": {
                     /** @description How long an administrator's access token is good, in minutes. */
                     ACCESS_TOKEN_EXPIRE_MINUTES?: (string | number | boolean) | null;
+                    /** @description Origins of web pages whose scripts may use the pool from a browser, such as https://app.example.org; * for all. What browsers ask beforehand is answered for them (CORS). Default: none. An access key in a page is known to everybody who sees the page. */
+                    ALLOWED_ORIGINS?: (string | number | boolean) | null;
                     /** @description true: more in the program's own log. */
                     DEBUG?: (string | number | boolean) | null;
                     /** @description Seconds between checks of a key whose credential or project failed, by a call that spends no quota; one that passes brings it back. */
