@@ -17,6 +17,7 @@ mod relay;
 pub mod rescue;
 pub mod retry;
 mod seek;
+mod strangers;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ use self::{
     record::RequestRecord,
     rescue::Refusal,
     retry::Allowance,
+    strangers::Strangers,
 };
 use crate::{
     access::Access,
@@ -78,6 +80,8 @@ pub struct Proxy {
     memory: Arc<Semaphore>,
     /// Live sessions that can be gone on with.
     handles: Handles,
+    /// Requests of nobody who is known.
+    strangers: Strangers,
     /// Told whenever an attempt came to something, for those that wait.
     progress: Arc<Notify>,
     queue: Queue,
@@ -174,6 +178,7 @@ impl Proxy {
             clock,
             memory: intake::memory(settings.now().body_memory_bytes),
             handles: Handles::default(),
+            strangers: Strangers::default(),
             progress,
             queue,
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),
@@ -197,7 +202,8 @@ impl Proxy {
     }
 
     /// Serves one request; every way out of it leaves exactly one `Answered` in the log, but for a refusal
-    /// while the ledger is gone, and for what a browser asks beforehand, which is none of an app's.
+    /// while the ledger is gone, for what a browser asks beforehand, which is none of an app's, and for those of
+    /// strangers who come too often ([`strangers`]).
     pub async fn serve(self: &Arc<Self>, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
@@ -238,10 +244,24 @@ impl Proxy {
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
                     intake::drain(body).await;
+                    if record.answered.client.is_none() && self.is_one_too_many() {
+                        record.forget(refusal.reason());
+                        return finished(refusal.respond(shape), id, page);
+                    }
                     refuse(record, &refusal, shape).await
                 }
             };
         finished(response, id, page)
+    }
+
+    /// Whether a stranger's request goes unrecorded, because there are so many.
+    fn is_one_too_many(&self) -> bool {
+        let stranger = self.strangers.count(self.clock.now());
+        if stranger.missed > 0 {
+            let requests = stranger.missed;
+            tracing::warn!(requests, "requests without a known access key were refused, and not recorded");
+        }
+        !stranger.recorded
     }
 
     /// Who asks, and for what; nothing of the body is read yet.

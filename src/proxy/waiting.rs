@@ -33,6 +33,21 @@ fn whose(asked: &Asked) -> From<'_> {
     }
 }
 
+/// Likewise, where the first choice has none.
+fn reach(asked: &Asked) -> From<'_> {
+    if matches!(asked.seat, Seat::Home(_)) && asked.only.is_none() { From::All } else { whose(asked) }
+}
+
+/// Whether a key is one of those. Which one keeps what nobody owns is the scheduler's to know.
+fn is_from(from: From<'_>, key: &Key) -> bool {
+    match from {
+        From::All => true,
+        From::Keeper => false,
+        From::Only(only) => key.id == only,
+        From::Project(project) => key.project == project,
+    }
+}
+
 impl Proxy {
     /// Whether a failed call may be made again; returns when it is time to.
     pub(super) async fn may_repeat(
@@ -49,8 +64,15 @@ impl Proxy {
             Again::Now => true,
             Again::After(wait) => {
                 // Not even a wait is spent where no key is left to try.
-                let (_, keys) = self.scheduler.ready(self.clock.now());
-                let allowed = journey.tried.len() < keys && self.allowance.lock().take(self.began.elapsed());
+                let left = {
+                    let state = self.ledger.state();
+                    let (from, model) = (reach(asked), asked.model.as_str());
+                    state.keys.iter().any(|key| {
+                        let tried = journey.tried.contains(&key.id);
+                        !tried && key.enabled && key.serves(model) && is_from(from, key)
+                    })
+                };
+                let allowed = left && self.allowance.lock().take(self.began.elapsed());
                 if allowed {
                     // Nothing is held meanwhile but the body: the key's place was given back.
                     tokio::time::sleep(wait).await;
@@ -94,11 +116,10 @@ impl Proxy {
         if !at_the_door(failure.classified.blame) {
             return None;
         }
-        let (now, from) = (self.clock.now(), whose(asked));
+        let (now, from) = (self.clock.now(), reach(asked));
         let (model, method, tried) = (asked.model.as_str(), asked.target.method.as_str(), &journey.tried);
         let is_ready = |keys: &Keys, key: &Key| {
-            let elsewhere = matches!(from, From::Project(project) if project != key.project);
-            let closed = elsewhere || !key.serves(model) || tried.contains(&key.id);
+            let closed = !is_from(from, key) || !key.serves(model) || tried.contains(&key.id);
             !closed && keys.closed(key, model, method, now).is_none()
         };
         let ready = {

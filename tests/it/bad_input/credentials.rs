@@ -88,6 +88,22 @@ async fn a_pool_that_is_open_on_purpose_is_open_to_programs() {
     }
 }
 
+/// Strangers cost a line in the log each, but not as many as they like.
+#[tokio::test]
+async fn strangers_do_not_fill_the_log() {
+    let (google, server) = stage().await;
+    for _ in 0..200 {
+        assert_eq!(call(&server, GENERATE, &(Vec::new(), String::new())).await.0, 401);
+    }
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    let answered = of_type(&server.stop().0.log(), "Answered");
+    let (known, strangers): (Vec<_>, Vec<_>) = answered.iter().partition(|event| event["status"] == 200);
+    // A minute may have turned meanwhile.
+    assert_eq!(known.len(), 1);
+    assert!((60..=120).contains(&strangers.len()), "{} are recorded", strangers.len());
+    assert_eq!(google.seen_count(), 1);
+}
+
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 
 #[tokio::test]
