@@ -12,6 +12,7 @@ mod egress;
 pub mod headers;
 mod json;
 pub mod live;
+pub mod meter;
 pub mod pages;
 pub mod passing;
 pub mod references;

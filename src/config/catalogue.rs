@@ -157,7 +157,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "BODY_MEMORY_BYTES",
         "536870912",
-        "Memory for request bodies of all requests together, in bytes.",
+        "Memory for request bodies of all requests together, and for what Live sessions hold, in bytes.",
     ),
     setting("SHUTDOWN_TIMEOUT", "30", "Seconds that running requests get to end when the server stops."),
     live(

@@ -12,10 +12,10 @@ use tokio::{
 };
 
 use super::{Asked, rescue::Refusal};
-use crate::gemini::{Payload, body::Scan, conversation::Conversation, passing::Passing, target::Upload};
+use crate::gemini::{
+    Payload, body::Scan, conversation::Conversation, meter::BLOCK, passing::Passing, target::Upload,
+};
 
-/// Memory is counted in blocks of this many bytes.
-const BLOCK: usize = 1_024;
 /// A client that sends nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 /// A larger piece of an upload is passed on as it comes, and not kept: those of the SDKs have 8 MiB.

@@ -218,7 +218,8 @@ impl Refusal {
                 .to_owned(),
             Self::NoSetup(seconds) => format!("No setup message came within {seconds} s."),
             Self::MessageTooLarge(most) => format!("A message is over {most} bytes, the limit here."),
-            Self::NoMemory => "Too many large requests are under way (BODY_MEMORY_BYTES). Please retry in 1s.".to_owned(),
+            Self::NoMemory => "Too many large requests, or Live sessions, are under way (BODY_MEMORY_BYTES). Please retry in 1s."
+                .to_owned(),
             Self::NoKeys => "This Gemini-Pool has no key that may be used. Its operator can add one with `gemini-pool keys add`."
                 .to_owned(),
             Self::AllOut { model, back_in, daily } => {
