@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use parking_lot::Mutex;
 use poem::Response;
 use projections::{
-    KeyId, RequestId,
+    RequestId,
     event::{Outcome, Strategy},
 };
 use tokio::{
@@ -118,8 +118,6 @@ struct Asked {
     origin: String,
     deadline: Instant,
     timeout: Duration,
-    /// The one key that can go on with what this request goes on with.
-    only: Option<KeyId>,
     /// REQUEST_TIMEOUT: a try that had less was cut short by the client or by other tries.
     fair: Duration,
 }
@@ -327,7 +325,6 @@ impl Proxy {
             origin: self.origin(secure, uri, &client),
             deadline: arrived + timeout,
             timeout,
-            only: None,
             fair: settings.request_timeout,
         })
     }

@@ -27,6 +27,7 @@ use self::client::{Client, Early};
 pub(super) use self::{door::Door, handles::Handles};
 use super::{
     Asked, Proxy,
+    affinity::Seat,
     record::{RequestRecord, STOPPING},
     refuse,
     rescue::Refusal,
@@ -151,7 +152,9 @@ impl Proxy {
         record.answered.model.clone_from(&asked.model);
         record.may_ask(&asked.model)?;
         // A session is gone on with in the project where it began.
-        asked.only = setup.handle.as_deref().and_then(|handle| self.handles.owner(handle));
+        if let Some(project) = setup.handle.as_deref().and_then(|handle| self.project_of_session(handle)) {
+            asked.seat = Seat::Owner { name: "The session".to_owned(), project };
+        }
         tokio::select! {
             open = self.open(asked, &first, record, &meters.google) => open.map_err(Early::Farewell),
             early = client.wait() => Err(early),

@@ -297,9 +297,12 @@ impl Refusal {
             Self::Stopping => 1001,
             Self::BodyBroken => 1002,
             Self::MessageTooLarge(_) | Self::BodyTooLarge(_) => 1009,
-            Self::AllOut { .. } | Self::TriesSpent { .. } | Self::NoKeys | Self::NoMemory | Self::LogDown => {
-                1013
-            }
+            Self::AllOut { .. }
+            | Self::OwnerOut { .. }
+            | Self::TriesSpent { .. }
+            | Self::NoKeys
+            | Self::NoMemory
+            | Self::LogDown => 1013,
             Self::Unanswered { .. } | Self::TooSlow { .. } => 1011,
             _ => 1008,
         };

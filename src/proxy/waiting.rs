@@ -26,7 +26,6 @@ use crate::{
 /// Which keys a request may go to.
 fn whose(asked: &Asked) -> From<'_> {
     match &asked.seat {
-        _ if asked.only.is_some() => asked.only.map_or(From::All, From::Only),
         Seat::Anywhere => From::All,
         Seat::Keeper => From::Keeper,
         Seat::Home(project) | Seat::Owner { project, .. } => From::Project(project),
@@ -35,7 +34,7 @@ fn whose(asked: &Asked) -> From<'_> {
 
 /// Likewise, where the first choice has none.
 fn reach(asked: &Asked) -> From<'_> {
-    if matches!(asked.seat, Seat::Home(_)) && asked.only.is_none() { From::All } else { whose(asked) }
+    if matches!(asked.seat, Seat::Home(_)) { From::All } else { whose(asked) }
 }
 
 /// Whether a key is one of those. Which one keeps what nobody owns is the scheduler's to know.

@@ -24,6 +24,7 @@ use tokio_tungstenite::{
 use super::{
     Meters, Proxy, RequestRecord, STOPPING,
     client::{Client, bytes, fault, linger, say},
+    handles::Note,
     open::Open,
 };
 use crate::gemini::{
@@ -78,28 +79,29 @@ impl Proxy {
     ) {
         let Open { socket: google, key, mut attempt, first } = open;
         let Client { socket: client, waiting, .. } = client;
-        let (idle, id) = (self.settings.now().stream_idle_timeout, attempt.attempted.key);
+        let idle = self.settings.now().stream_idle_timeout;
+        let (mut handle, tried) = (None, attempt.attempted.clone());
         request.first_byte();
         let (to_google, mut from_google) = google.split();
         let (to_client, mut from_client) = client.split();
         let (to_google, to_client) = (Mutex::new(to_google), Mutex::new(to_client));
         let end = {
-            let tried = &mut attempt.attempted;
-            let (sent, received, counted) =
-                (&mut tried.bytes_sent, &mut tried.bytes_received, &mut tried.tokens);
+            let now = &mut attempt.attempted;
+            let (sent, received, counted) = (&mut now.bytes_sent, &mut now.bytes_received, &mut now.tokens);
             let answered = &mut request.answered.bytes;
             let down = async {
                 let see = |message: Message| {
+                    let mut note = None;
                     let content = bytes(&message);
                     *received += content.len() as u64;
                     *answered += content.len() as u64;
                     if let Some(tokens) = tokens(&content) {
                         *counted = tokens;
                     }
-                    if let Some(handle) = new_handle(&content) {
-                        self.handles.learn(&handle, id);
+                    if let Some(new) = new_handle(&content) {
+                        note = Some(self.note_handle(&new, &tried, &mut handle));
                     }
-                    masked(message, key.forms())
+                    (masked(message, key.forms()), note)
                 };
                 let from = (&mut from_google, &meters.google);
                 pump(from, &to_google, &to_client, [first].into(), idle, see).await
@@ -107,7 +109,7 @@ impl Proxy {
             let up = async {
                 let see = |message: Message| {
                     *sent += message.len() as u64;
-                    message
+                    (message, None)
                 };
                 let from = (&mut from_client, &meters.client);
                 pump(from, &to_client, &to_google, waiting, idle, see).await
@@ -161,7 +163,7 @@ async fn pump<A, B>(
     to: &Mutex<SplitSink<WebSocketStream<B>, Message>>,
     waiting: std::collections::VecDeque<Message>,
     idle: Duration,
-    mut see: impl FnMut(Message) -> Message,
+    mut see: impl FnMut(Message) -> (Message, Option<Note>),
 ) -> Stop
 where
     A: AsyncRead + AsyncWrite + Unpin,
@@ -202,9 +204,12 @@ where
 
 async fn tell<S: AsyncRead + AsyncWrite + Unpin>(
     to: &Mutex<SplitSink<WebSocketStream<S>, Message>>,
-    message: Message,
+    (message, note): (Message, Option<Note>),
     idle: Duration,
 ) -> bool {
+    if let Some(note) = note {
+        note.await;
+    }
     let told = async { to.lock().await.send(message).await };
     matches!(timeout(idle, told).await, Ok(Ok(())))
 }
