@@ -21,7 +21,7 @@ pub use self::{
     catalogue::{SETTINGS, Setting},
     read::{Sources, parse},
 };
-use crate::{gemini::route::Proxy, network::Range};
+use crate::{gemini::route::Proxy, network::Range, sites::Origins};
 
 /// Where the log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// TRUSTED_PROXIES
     pub trusted_proxies: Vec<Range>,
+    /// ALLOWED_ORIGINS
+    pub allowed_origins: Origins,
     /// GEMINI_BASE_URL, without a slash at its end
     pub gemini_base_url: String,
     /// OUTBOUND_PROXY

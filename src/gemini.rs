@@ -12,7 +12,9 @@ mod egress;
 pub mod headers;
 mod json;
 pub mod live;
+pub mod meter;
 pub mod pages;
+pub mod passing;
 pub mod references;
 pub mod resources;
 pub mod route;
@@ -23,7 +25,7 @@ mod text;
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -37,6 +39,7 @@ use projections::event::Verdict;
 
 use self::{
     egress::{Egress, ProxyFailed},
+    passing::{Passing, Pieces},
     route::Proxy,
 };
 use crate::vault::UpstreamKey;
@@ -46,12 +49,13 @@ const SMALL: usize = 4 << 10;
 /// Size of what is copied together, in bytes.
 const GATHERED: usize = 64 << 10;
 
-/// A request's body, kept so that it can be sent again.
+/// A request's body: kept so that it can be sent again, or passed on once.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     chunks: Vec<Bytes>,
     tail: BytesMut,
     length: usize,
+    passing: Option<Passing>,
 }
 
 impl Payload {
@@ -81,7 +85,20 @@ impl Payload {
         }
     }
 
-    /// Bytes in all.
+    /// One that is not kept.
+    #[must_use]
+    pub fn passing(body: Passing) -> Self {
+        let length = body.length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+        Self { length, passing: Some(body), ..Self::default() }
+    }
+
+    /// What is passed on, where nothing is kept.
+    #[must_use]
+    pub fn passes(&self) -> Option<&Passing> {
+        self.passing.as_ref()
+    }
+
+    /// Bytes in all; 0 of what passes where the client did not tell.
     #[must_use]
     pub fn len(&self) -> usize {
         self.length
@@ -90,47 +107,70 @@ impl Payload {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.length == 0 && self.passing.is_none()
     }
 
-    /// The pieces, as they came.
+    /// The pieces that are kept, as they came.
     pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
         self.chunks.iter()
     }
 }
 
 /// A payload on its way; its bytes are shared, not copied.
-#[derive(Debug)]
-struct Sending {
-    chunks: VecDeque<Bytes>,
-    left: u64,
+enum Sending {
+    Kept { chunks: VecDeque<Bytes>, left: u64 },
+    Passing { body: Passing, pieces: Option<Pieces>, left: Option<u64> },
 }
 
 impl Sending {
     fn nothing() -> Self {
-        Self { chunks: VecDeque::new(), left: 0 }
+        Self::Kept { chunks: VecDeque::new(), left: 0 }
+    }
+
+    fn of(payload: &Payload) -> Self {
+        match &payload.passing {
+            Some(body) => Self::Passing { body: body.clone(), pieces: body.take(), left: body.length() },
+            None => {
+                Self::Kept { chunks: payload.chunks.iter().cloned().collect(), left: payload.length as u64 }
+            }
+        }
     }
 }
 
 impl Body for Sending {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let chunk = self.chunks.pop_front();
-        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match &mut *self {
+            Self::Kept { chunks, left } => {
+                let chunk = chunks.pop_front();
+                *left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+            }
+            Self::Passing { body, pieces: Some(pieces), left } => {
+                let next = body.poll(pieces, context);
+                if let (Poll::Ready(Some(Ok(chunk))), Some(left)) = (&next, left) {
+                    *left = left.saturating_sub(chunk.len() as u64);
+                }
+                next.map_ok(Frame::data)
+            }
+            Self::Passing { pieces: None, .. } => Poll::Ready(Some(Err(io::ErrorKind::NotConnected.into()))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_empty()
+        matches!(self, Self::Kept { chunks, .. } if chunks.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        match self {
+            Self::Kept { left, .. } | Self::Passing { left: Some(left), .. } => SizeHint::with_exact(*left),
+            Self::Passing { left: None, .. } => SizeHint::default(),
+        }
     }
 }
 
@@ -244,10 +284,7 @@ impl Gemini {
     pub async fn call(&self, call: &Call<'_>, key: &UpstreamKey) -> Result<Response<Incoming>, CallError> {
         let mark = if call.query.is_empty() { "" } else { "?" };
         let uri = [self.base.as_str(), call.path, mark, call.query].concat();
-        let body = Sending {
-            chunks: call.payload.chunks.iter().cloned().collect(),
-            left: call.payload.length as u64,
-        };
+        let body = Sending::of(call.payload);
         let mut request =
             Request::builder().method(call.verb).uri(uri).body(body).map_err(CallError::Address)?;
         let sent = request.headers_mut();

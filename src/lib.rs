@@ -30,6 +30,7 @@ pub mod server;
 pub mod settings;
 pub mod simulate;
 pub mod simulated;
+pub mod sites;
 pub mod traces;
 pub mod vault;
 pub mod words;

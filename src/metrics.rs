@@ -1,6 +1,6 @@
 //! `/metrics`: the pool in numbers, for Prometheus and its like (OpenMetrics text).
 //!
-//! Owns who may read it: this machine, or whoever brings METRICS_TOKEN. Counters come from the log's fold, so they go
+//! Owns who may read it: this machine by its own name, or whoever brings METRICS_TOKEN. Counters come from the log's fold, so they go
 //! on after a restart and nothing on a request's way counts for them; everything else is looked up when it is asked
 //! for. No label is a key, a client, or a word that a client made up. Its invariant: closed to everybody else.
 
@@ -14,7 +14,7 @@ use poem::{Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use crate::pool::Pool;
+use crate::{pool::Pool, sites};
 
 /// Who sends one of these asks for somebody else, who may be anywhere.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
@@ -28,6 +28,9 @@ impl Metrics {
     pub fn serve(&self, request: &Request) -> Response {
         let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
         let settings = self.0.settings.now();
+        // A page of another site may have a name that leads here.
+        let named = sites::is_named_here(request.headers(), request.uri(), settings.public_url.as_deref());
+        let address = address.filter(|_| named);
         if !may_read(address, request.headers(), settings.metrics_token.as_ref()) {
             return plain(StatusCode::UNAUTHORIZED).header(header::WWW_AUTHENTICATE, "Bearer").body(
                 "Metrics are for this machine, or for whoever sends METRICS_TOKEN as a bearer token.\n",

@@ -17,15 +17,16 @@ mod relay;
 pub mod rescue;
 pub mod retry;
 mod seek;
+mod strangers;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use parking_lot::Mutex;
 use poem::Response;
 use projections::{
-    KeyId, RequestId,
+    RequestId,
     event::{Outcome, Strategy},
 };
 use tokio::{
@@ -41,6 +42,7 @@ use self::{
     record::RequestRecord,
     rescue::Refusal,
     retry::Allowance,
+    strangers::Strangers,
 };
 use crate::{
     access::Access,
@@ -54,10 +56,11 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
-    network::client_address,
+    network::{came_over_https, client_address},
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
+    sites,
     traces::Traces,
     vault::Vault,
 };
@@ -77,6 +80,8 @@ pub struct Proxy {
     memory: Arc<Semaphore>,
     /// Live sessions that can be gone on with.
     handles: Handles,
+    /// Requests of nobody who is known.
+    strangers: Strangers,
     /// Told whenever an attempt came to something, for those that wait.
     progress: Arc<Notify>,
     queue: Queue,
@@ -113,8 +118,6 @@ struct Asked {
     origin: String,
     deadline: Instant,
     timeout: Duration,
-    /// The one key that can go on with what this request goes on with.
-    only: Option<KeyId>,
     /// REQUEST_TIMEOUT: a try that had less was cut short by the client or by other tries.
     fair: Duration,
 }
@@ -173,6 +176,7 @@ impl Proxy {
             clock,
             memory: intake::memory(settings.now().body_memory_bytes),
             handles: Handles::default(),
+            strangers: Strangers::default(),
             progress,
             queue,
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),
@@ -196,19 +200,27 @@ impl Proxy {
     }
 
     /// Serves one request; every way out of it leaves exactly one `Answered` in the log, but for a refusal
-    /// while the ledger is gone.
+    /// while the ledger is gone, for what a browser asks beforehand, which is none of an app's, and for those of
+    /// strangers who come too often ([`strangers`]).
     pub async fn serve(self: &Arc<Self>, request: poem::Request) -> Response {
         let arrived = Instant::now();
         let id = RequestId(uuid::Uuid::now_v7().as_u128());
         let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        let address =
-            peer.map(|peer| client_address(peer, request.headers(), &self.settings.now().trusted_proxies));
-        let secure = request.scheme() == &http::uri::Scheme::HTTPS;
+        let settings = self.settings.now();
+        let address = peer.map(|peer| client_address(peer, request.headers(), &settings.trusted_proxies));
+        let secure = request.scheme() == &http::uri::Scheme::HTTPS
+            || came_over_https(peer, request.headers(), &settings.trusted_proxies);
+        let page = settings.allowed_origins.of(request.headers()).cloned();
+        if page.is_some() && sites::is_preflight(request.method(), request.headers()) {
+            let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
+            sites::grant(request.headers(), response.headers_mut());
+            return finished(response, id, page);
+        }
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
         let shape = shape_of_path(parts.uri.path());
         let Some(reservation) = self.ledger.reserve().await else {
-            return finished(Refusal::Stopping.respond(shape), id);
+            return finished(Refusal::Stopping.respond(shape), id, page);
         };
         let mut record = RequestRecord::new(
             reservation,
@@ -230,10 +242,24 @@ impl Proxy {
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
                     intake::drain(body).await;
+                    if record.answered.client.is_none() && self.is_one_too_many() {
+                        record.forget(refusal.reason());
+                        return finished(refusal.respond(shape), id, page);
+                    }
                     refuse(record, &refusal, shape).await
                 }
             };
-        finished(response, id)
+        finished(response, id, page)
+    }
+
+    /// Whether a stranger's request goes unrecorded, because there are so many.
+    fn is_one_too_many(&self) -> bool {
+        let stranger = self.strangers.count(self.clock.now());
+        if stranger.missed > 0 {
+            let requests = stranger.missed;
+            tracing::warn!(requests, "requests without a known access key were refused, and not recorded");
+        }
+        !stranger.recorded
     }
 
     /// Who asks, and for what; nothing of the body is read yet.
@@ -259,6 +285,7 @@ impl Proxy {
         let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
         match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
+            Admission::Anonymous if self.is_foreign(&client, uri) => return Err(Refusal::OtherSite),
             Admission::Anonymous => {}
             // Upload SDKs send no credential with the pieces: the upload's id is one.
             Admission::Unknown { presented: false } if known_upload => {}
@@ -298,9 +325,17 @@ impl Proxy {
             origin: self.origin(secure, uri, &client),
             deadline: arrived + timeout,
             timeout,
-            only: None,
             fair: settings.request_timeout,
         })
+    }
+
+    /// Whether a request without a credential is one that a page of another site made a browser send. Where
+    /// ALLOW_ANONYMOUS opens the pool to a whole network, its names there are not known, and any will do.
+    fn is_foreign(&self, client: &HeaderMap, uri: &Uri) -> bool {
+        let settings = self.settings.now();
+        let public_url = settings.public_url.as_deref();
+        sites::is_foreign(client, public_url, &settings.allowed_origins)
+            || !(settings.allow_anonymous || sites::is_named_here(client, uri, public_url))
     }
 
     fn origin(&self, secure: bool, uri: &Uri, client: &HeaderMap) -> String {
@@ -315,9 +350,15 @@ impl Proxy {
     async fn attend(&self, mut asked: Asked, body: poem::Body, mut record: RequestRecord) -> Response {
         let shape = asked.target.shape;
         let settings = self.settings.now();
-        let body = match intake::take(body, &asked, settings.max_body_bytes, &self.memory).await {
-            Ok(body) => body,
-            Err(refusal) => return refuse(record, &refusal, shape).await,
+        let body = if intake::passes(&body, &asked) {
+            let (body, more) = intake::pass(body, &asked);
+            asked.deadline += more;
+            body
+        } else {
+            match intake::take(body, &asked, settings.max_body_bytes, &self.memory).await {
+                Ok(body) => body,
+                Err(refusal) => return refuse(record, &refusal, shape).await,
+            }
         };
         if let Some(copy) = record.bodies() {
             body.payload.chunks().for_each(|chunk| copy.asked(chunk));
@@ -366,7 +407,10 @@ async fn refuse(mut record: RequestRecord, refusal: &Refusal, shape: Shape) -> R
     response
 }
 
-fn finished(mut response: Response, id: RequestId) -> Response {
+fn finished(mut response: Response, id: RequestId, page: Option<HeaderValue>) -> Response {
+    if let Some(page) = page {
+        sites::show(page, response.headers_mut());
+    }
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert("x-request-id", value);
     }

@@ -39,6 +39,9 @@ pub struct Ask<'a> {
     /// Rather take a closed gate that is due for a probe than a key that is ready: for the first try of a call
     /// that may be made again. Where nobody is ready, others probe as well.
     pub may_probe: bool,
+    /// Rather take a key that has served, where one is ready, than one that nobody knows, even of a lower tier: for
+    /// a request that met keys of the other kind already.
+    pub proven: bool,
     /// Also take a key on trial that has a request under way.
     pub crowd: bool,
     /// Input tokens, estimated: what the request takes of a learned limit of tokens while it is under way.

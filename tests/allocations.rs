@@ -46,6 +46,8 @@ fn choosing_allocates_nothing() {
         let tried = [KeyId(1), KeyId(2), KeyId(3)];
         let ask = Ask { tried: &tried, ..ask() };
         assert_eq!(allocations(size, |key| key % 2 == 0, &ask, NOW), (0, 200), "{size} keys, some tried");
+        let proven = Ask { proven: true, ..ask };
+        assert_eq!(allocations(size, |key| key % 2 == 0, &proven, NOW), (0, 200), "{size} keys, proven ones");
         let only = Ask { from: From::Only(KeyId(5)), ..ask };
         assert_eq!(allocations(size, |_| false, &only, NOW), (0, 200), "{size} keys, one named");
         let keeper = Ask { from: From::Keeper, tried: &[], ..ask };

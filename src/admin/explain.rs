@@ -73,7 +73,7 @@ impl Scene<'_> {
 
 /// Refusals for want of a key.
 fn wanted_a_key(answered: &Answered) -> bool {
-    let reasons = ["ALL_KEYS_OUT", "OWNER_KEYS_OUT", "MODEL_DOWN", "NO_KEYS", "QUEUE_FULL"];
+    let reasons = ["ALL_KEYS_OUT", "OWNER_KEYS_OUT", "TRIES_SPENT", "MODEL_DOWN", "NO_KEYS", "QUEUE_FULL"];
     answered.outcome == Outcome::Refused
         && answered.reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
 }

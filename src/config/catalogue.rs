@@ -67,6 +67,13 @@ pub const SETTINGS: &[Setting] = &[
          one of them, the client's address is the nearest in X-Forwarded-For (or else Forwarded) that is none of \
          them; from anybody else those headers are not believed.",
     ),
+    live(
+        "ALLOWED_ORIGINS",
+        "",
+        "Origins of web pages whose scripts may use the pool from a browser, such as https://app.example.org; * for all. \
+         What browsers ask beforehand is answered for them (CORS). Default: none. An access key in a page is known to \
+         everybody who sees the page.",
+    ),
     setting(
         "DATABASE_URL",
         "fjall:./data",
@@ -144,12 +151,13 @@ pub const SETTINGS: &[Setting] = &[
     live(
         "MAX_BODY_BYTES",
         "104857600",
-        "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries.",
+        "Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries. \
+         A piece of an upload may be of any size: over 16 MiB it is passed on as it comes.",
     ),
     setting(
         "BODY_MEMORY_BYTES",
         "536870912",
-        "Memory for request bodies of all requests together, in bytes.",
+        "Memory for request bodies of all requests together, and for what Live sessions hold, in bytes.",
     ),
     setting("SHUTDOWN_TIMEOUT", "30", "Seconds that running requests get to end when the server stops."),
     live(

@@ -13,7 +13,7 @@ use projections::event::Strategy;
 use secrecy::SecretString;
 
 use super::{Config, Database, LogBodies, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
-use crate::{gemini::route::Proxy, network::Range};
+use crate::{gemini::route::Proxy, network::Range, sites::Origins};
 
 /// Where values come from, later ones winning.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         allow_anonymous: reader.flag("ALLOW_ANONYMOUS"),
         public_url: reader.optional("PUBLIC_URL", URL, url),
         trusted_proxies: reader.ranges("TRUSTED_PROXIES"),
+        allowed_origins: reader.origins("ALLOWED_ORIGINS"),
         data_dir: reader.optional("DATA_DIR", "a folder", |text| Some(PathBuf::from(text))).unwrap_or(beside),
         database,
         admin_username: reader
@@ -343,6 +344,23 @@ impl Reader<'_> {
         ranges
     }
 
+    fn origins(&mut self, name: &'static str) -> Origins {
+        let (text, origin) = self.raw(name);
+        self.show(name, text.clone(), origin);
+        let entries = text.split([',', ' ', '\n', '\t']).map(str::trim).filter(|entry| !entry.is_empty());
+        let mut origins = Origins::default();
+        for entry in entries {
+            if !origins.add(entry) {
+                let wants = format_args!(
+                    "`{}` is no origin such as https://app.example.org (no path), nor *",
+                    entry.escape_debug()
+                );
+                self.mistake(name, wants);
+            }
+        }
+        origins
+    }
+
     fn list(&mut self, name: &'static str) -> Vec<SecretString> {
         let (text, origin) = self.raw(name);
         let keys = split_keys(&text).unwrap_or_else(|| {
@@ -422,6 +440,20 @@ mod tests {
         }
         for text in ["600.1", "-1", "inf", "nan", "1e2", "5s", "."] {
             assert!(told(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn allowed_origins_are_those_of_pages() {
+        let origins = read(&env(&[("ALLOWED_ORIGINS", "https://app.example.org, http://localhost:3000")]));
+        let origins = origins.unwrap().allowed_origins;
+        assert!(origins.allow("https://app.example.org") && origins.allow("http://localhost:3000"));
+        assert!(!origins.allow("https://app.example.org:8443") && !origins.allow("null"));
+        assert!(read(&env(&[("ALLOWED_ORIGINS", "*")])).unwrap().allowed_origins.allow("null"));
+        for wrong in ["https://app.example.org/", "app.example.org", "https://", "https://a b", "null"] {
+            let first = wrong.split(' ').next().unwrap();
+            let mistakes = read(&env(&[("ALLOWED_ORIGINS", wrong)])).map(|config| config.allowed_origins);
+            assert!(mistakes.is_err(), "{first} is no origin");
         }
     }
 

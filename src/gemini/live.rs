@@ -26,6 +26,7 @@ use tokio_tungstenite::{
 
 use super::{
     Call, CallError, Gemini, Sending, headers,
+    meter::{Meter, Metered},
     scrub::Forms,
     stream::{Framing, Reader},
     target::Shape,
@@ -39,7 +40,7 @@ pub const MOST_MESSAGE_BYTES: usize = 16 << 20;
 const READ: usize = 16 << 10;
 
 /// A session's end at Google.
-pub type Upstream = WebSocketStream<TokioIo<Upgraded>>;
+pub type Upstream = WebSocketStream<Metered<TokioIo<Upgraded>>>;
 
 /// What came of dialling.
 pub enum Dialled {
@@ -60,11 +61,16 @@ pub fn limits() -> WebSocketConfig {
 
 impl Gemini {
     /// Opens a session with a key. Extensions and subprotocols that the client offered are not offered on: each
-    /// side is agreed on by itself.
+    /// side is agreed on by itself. What Google says is counted by `meter`.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn dial(&self, call: &Call<'_>, key: &UpstreamKey) -> Result<Dialled, CallError> {
+    pub async fn dial(
+        &self,
+        call: &Call<'_>,
+        key: &UpstreamKey,
+        meter: &Meter,
+    ) -> Result<Dialled, CallError> {
         let mark = if call.query.is_empty() { "" } else { "?" };
         let uri = [self.base.as_str(), call.path, mark, call.query].concat();
         let nonce = generate_key();
@@ -88,7 +94,7 @@ impl Gemini {
             return Ok(Dialled::Refused(response));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(CallError::Upgrade)?;
-        let socket = TokioIo::new(upgraded);
+        let socket = Metered::new(TokioIo::new(upgraded), meter.clone());
         Ok(Dialled::Open(Box::new(
             WebSocketStream::from_raw_socket(socket, Role::Client, Some(limits())).await,
         )))

@@ -1,7 +1,8 @@
 //! Keeps upstream keys out of what is relayed and recorded.
 //!
 //! Google echoes keys in some of its errors. Owns their masking, in whole texts and in
-//! streams. Refuses to change lengths, so that a Content-Length stays true. One invariant:
+//! streams, and the search for one where nothing can be masked, because it is packed.
+//! Refuses to change lengths, so that a Content-Length stays true. One invariant:
 //! however a stream is cut into chunks, what comes out is what masking the whole would
 //! give.
 
@@ -80,11 +81,65 @@ impl Forms {
         self.0.iter().any(|form| memmem::find(text, form).is_some())
     }
 
+    fn longest(&self) -> usize {
+        self.0.iter().map(|form| form.len()).max().unwrap_or_default()
+    }
+
     /// Masks every occurrence of the secret in a text.
     pub fn mask(&self, text: &mut [u8]) {
         for form in self.0.iter() {
             mask_all(text, form);
         }
+    }
+}
+
+/// Looks for a secret in a text that goes by.
+pub struct Hunt {
+    forms: Forms,
+    /// The end of what has gone by, in which a form may have begun.
+    tail: Zeroizing<Vec<u8>>,
+    found: bool,
+}
+
+impl fmt::Debug for Hunt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hunt")
+    }
+}
+
+impl Hunt {
+    /// Before the first byte.
+    #[must_use]
+    pub fn new(forms: &Forms) -> Self {
+        let room = 2 * forms.longest();
+        Self { forms: forms.clone(), tail: Zeroizing::new(Vec::with_capacity(room)), found: false }
+    }
+
+    /// Goes on by a chunk.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        let most = self.forms.longest().saturating_sub(1);
+        if self.found || self.forms.0.is_empty() {
+            return;
+        }
+        let end = chunk.get(chunk.len().saturating_sub(most)..).unwrap_or_default();
+        self.found = self.forms.are_in(chunk) || {
+            self.tail.extend_from_slice(chunk.get(..most).unwrap_or(chunk));
+            self.forms.are_in(&self.tail)
+        };
+        if end.len() == most {
+            self.tail.clear();
+            self.tail.extend_from_slice(end);
+        } else {
+            // A short chunk is in the tail as a whole.
+            let over = self.tail.len().saturating_sub(most);
+            self.tail.drain(..over);
+        }
+    }
+
+    /// Whether it has gone by.
+    #[must_use]
+    pub fn found(&self) -> bool {
+        self.found
     }
 }
 

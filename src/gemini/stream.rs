@@ -12,7 +12,7 @@ mod peek;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder;
 use projections::event::Tokens;
@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::{
     json::{Member, Visit},
+    scrub::{Forms, Hunt},
     target::Shape,
 };
 pub(super) use frame::Frames;
@@ -89,7 +90,32 @@ pub struct Reader(Inner);
 #[derive(Debug)]
 enum Inner {
     Plain(Box<Frames<Answer>>),
-    Gzip { decoder: Box<MultiGzDecoder<Frames<Answer>>>, torn: bool },
+    Gzip { decoder: Box<MultiGzDecoder<Unpacked>>, torn: bool },
+}
+
+/// What comes out of a packed answer.
+#[derive(Debug)]
+struct Unpacked {
+    frames: Frames<Answer>,
+    /// Nothing but a secret is looked for in it.
+    opaque: bool,
+    hunt: Option<Hunt>,
+}
+
+impl Write for Unpacked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(hunt) = &mut self.hunt {
+            hunt.feed(bytes);
+        }
+        if !self.opaque {
+            self.frames.feed(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Reader {
@@ -98,19 +124,45 @@ impl Reader {
     pub fn new(framing: Framing, shape: Shape, gzip: bool) -> Self {
         let errors = matches!(framing, Framing::Sse | Framing::JsonArray);
         let frames = Frames::new(framing, Answer { shape, errors, ..Answer::default() });
-        Self(if gzip && framing != Framing::Opaque {
-            Inner::Gzip { decoder: Box::new(MultiGzDecoder::new(frames)), torn: false }
+        Self(if gzip {
+            let unpacked = Unpacked { frames, opaque: framing == Framing::Opaque, hunt: None };
+            Inner::Gzip { decoder: Box::new(MultiGzDecoder::new(unpacked)), torn: false }
         } else {
             Inner::Plain(Box::new(frames))
         })
+    }
+
+    /// Looks for a secret too, where the answer is packed: in there nobody can mask it.
+    #[must_use]
+    pub fn hunting(mut self, secret: &Forms) -> Self {
+        if let Inner::Gzip { decoder, .. } = &mut self.0 {
+            decoder.get_mut().hunt = Some(Hunt::new(secret));
+        }
+        self
     }
 
     /// Goes on by a chunk, as it came.
     pub fn feed(&mut self, chunk: &[u8]) {
         match &mut self.0 {
             Inner::Plain(frames) => frames.feed(chunk),
-            // After an error nothing that comes can be decoded.
-            Inner::Gzip { decoder, torn } => *torn = *torn || decoder.write_all(chunk).is_err(),
+            // After an error nothing that comes can be decoded. Flushed, or a part of it would be seen with the next
+            // chunk only.
+            Inner::Gzip { decoder, torn } => {
+                let unpacked = decoder.get_mut();
+                if unpacked.opaque {
+                    unpacked.frames.feed(chunk);
+                }
+                *torn = *torn || decoder.write_all(chunk).and_then(|()| decoder.flush()).is_err();
+            }
+        }
+    }
+
+    /// Whether the secret that it looks for has gone by.
+    #[must_use]
+    pub fn found(&self) -> bool {
+        match &self.0 {
+            Inner::Plain(_) => false,
+            Inner::Gzip { decoder, .. } => decoder.get_ref().hunt.as_ref().is_some_and(Hunt::found),
         }
     }
 
@@ -121,8 +173,9 @@ impl Reader {
             Inner::Plain(mut frames) => read(&mut frames),
             Inner::Gzip { mut decoder, torn } => {
                 let torn = decoder.try_finish().is_err() || torn;
-                let read = read(decoder.get_mut());
-                Read { whole: read.whole && !torn, ..read }
+                let unpacked = decoder.get_mut();
+                let read = read(&mut unpacked.frames);
+                Read { whole: read.whole && (unpacked.opaque || !torn), ..read }
             }
         }
     }

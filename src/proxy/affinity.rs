@@ -207,7 +207,7 @@ impl Learning {
             let owner = state.resources.project_of(known);
             owner == Some(self.project.as_str()) && told.is_none_or(|told| known.expires == Some(told))
         });
-        let expires = told.or_else(|| lifetime(&name).map(|lifetime| now.saturating_add(lifetime)));
+        let expires = told.or_else(|| expiry(&name, now));
         let (project, key, request) = (self.project.clone(), self.key, Some(self.request));
         (!known).then_some(ResourceBound { name, project, key, expires, request })
     }
@@ -219,12 +219,19 @@ fn lifetime(name: &str) -> Option<Millis> {
         // ai.google.dev/gemini-api/docs/files; what models make is kept as long.
         "files" | "generatedFiles" | "models" => Some(48 * HOUR),
         "auth_tokens" => Some(20 * HOUR),
+        // The handle of a Live session: some hours after its end, and nobody says how long it runs.
+        "sessions" => Some(24 * HOUR),
         // Nobody says how long an upload may take; those that take longer have been given up.
         "uploads" => Some(24 * HOUR),
         // ai.google.dev/gemini-api/docs/interactions: 55 days where billing is on, one day elsewhere.
         "interactions" => Some(55 * 24 * HOUR),
         _ => None,
     }
+}
+
+/// When something that begins now is gone at Google, where that is known.
+pub(super) fn expiry(name: &str, now: Millis) -> Option<Millis> {
+    lifetime(name).map(|lifetime| now.saturating_add(lifetime))
 }
 
 /// The key that keeps what nobody is known to own; where there is one project only, all keys of it do.
@@ -272,6 +279,11 @@ fn started(headers: &HeaderMap) -> Option<String> {
 /// An upload's id lets its holder in, so it is not kept.
 fn upload_name(id: &str) -> String {
     format!("uploads/{}", digest(id))
+}
+
+/// A Live session's handle lets its holder go on with it, so it is not kept.
+pub(super) fn session_name(handle: &str) -> String {
+    format!("sessions/{}", digest(handle))
 }
 
 /// The name under which something is kept: a token's would let its reader in.

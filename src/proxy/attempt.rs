@@ -24,6 +24,7 @@ use crate::{
         Call, Gemini,
         classify::{self, Classified},
         headers,
+        passing::Passing,
         stream::{Framing, Peek, peek},
     },
     ledger::Reservation,
@@ -104,6 +105,11 @@ pub(super) async fn run(
         Err(_) => return failed(attempt, out_of_time(asked, began), None).await,
         Ok(Err(error)) => {
             tracing::debug!(error = %error, cause = std::error::Error::source(&error).map(tracing::field::display));
+            // Where the client's body broke off, no key is to blame, nor Google.
+            if call.payload.passes().is_some_and(Passing::is_broken) {
+                let reason = Some("BODY_BROKEN".to_owned());
+                return failed(attempt, Classified { reason, ..Verdict::Cancelled.into() }, None).await;
+            }
             let mut classified = Classified::from(error.verdict());
             classified.reason = Some(error.to_string());
             return failed(attempt, classified.on(key.route()), None).await;

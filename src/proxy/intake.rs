@@ -1,9 +1,9 @@
 //! Taking in a request's body: whole, kept for other tries, and within bounds.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::header::CONTENT_LENGTH;
 use projections::budget::tokens_in;
 use tokio::{
@@ -12,12 +12,16 @@ use tokio::{
 };
 
 use super::{Asked, rescue::Refusal};
-use crate::gemini::{Payload, body::Scan, conversation::Conversation};
+use crate::gemini::{
+    Payload, body::Scan, conversation::Conversation, meter::BLOCK, passing::Passing, target::Upload,
+};
 
-/// Memory is counted in blocks of this many bytes.
-const BLOCK: usize = 1_024;
 /// A client that sends nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
+/// A larger piece of an upload is passed on as it comes, and not kept: those of the SDKs have 8 MiB.
+const KEPT_PIECE: usize = 16 << 20;
+/// Slower than so many bytes a second no client may be that sends such a piece, in the long run.
+const SLOWEST: usize = 32 << 10;
 /// How long the rest of a refused body is read and dropped, so that the client sees the refusal
 /// and not a broken connection.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -70,6 +74,25 @@ const MEDIA: [&[u8]; 4] = [b"inlineData", b"inline_data", b"image_url", b"input_
 /// The memory for all bodies together.
 pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new((bytes / BLOCK).min(Semaphore::MAX_PERMITS)))
+}
+
+/// Whether a body is passed on: pieces of an upload are for the one project where it began, and a client that sent one
+/// in vain asks how far it came.
+pub(super) fn passes(body: &poem::Body, asked: &Asked) -> bool {
+    let piece = matches!(asked.target.upload, Some(Upload::Chunk { .. }));
+    piece && !body.is_empty() && asked.told_length.is_none_or(|length| length > KEPT_PIECE)
+}
+
+/// A body that is passed on, and how much more time than others it has for that.
+pub(super) fn pass(body: poem::Body, asked: &Asked) -> (Body, Duration) {
+    let pieces = stream::unfold(body.into_bytes_stream(), |mut pieces| async move {
+        let next = timeout(SILENCE, pieces.next()).await;
+        Some((next.unwrap_or_else(|_| Some(Err(io::ErrorKind::TimedOut.into())))?, pieces))
+    });
+    let length = asked.told_length.map(|length| length as u64);
+    let payload = Payload::passing(Passing::new(Box::pin(pieces), length));
+    let more = asked.told_length.unwrap_or_default() / SLOWEST;
+    (Body { payload, _memory: None }, Duration::from_secs(more as u64))
 }
 
 /// Reads a body to its end.
@@ -129,6 +152,13 @@ pub(super) async fn drain(body: poem::Body) {
 
 async fn discard(mut stream: impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Unpin) {
     let _ = timeout(DRAIN, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+}
+
+/// The same of a body that was to be passed on, and was not.
+pub(super) async fn drain_passing(passing: Option<Passing>) {
+    if let Some(pieces) = passing.and_then(|passing| passing.take()) {
+        discard(pieces).await;
+    }
 }
 
 /// The body's length, where the client told it.

@@ -17,21 +17,38 @@ use std::sync::Arc;
 use http::HeaderMap;
 use poem::Response;
 use projections::event::Outcome;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use self::client::{Client, Early};
 pub(super) use self::{door::Door, handles::Handles};
 use super::{
     Asked, Proxy,
+    affinity::Seat,
     record::{RequestRecord, STOPPING},
     refuse,
     rescue::Refusal,
 };
 use crate::{
-    gemini::{live, target::query_credentials},
+    gemini::{live, meter::Meter, target::query_credentials},
     proxy::{queue::Journey, seek::Unserved},
 };
+
+/// The memory of a session, by side.
+struct Meters {
+    client: Meter,
+    google: Meter,
+}
+
+impl Meters {
+    /// None where no room is left for a session more.
+    fn begin(memory: &Arc<Semaphore>) -> Option<Self> {
+        Some(Self { client: Meter::begin(memory)?, google: Meter::begin(memory)? })
+    }
+}
 
 /// How the pool ends a session that came to nothing.
 struct Farewell {
@@ -75,23 +92,32 @@ impl Proxy {
                 Err(none) => return self.give_up(&asked, record, Unserved::Failed(None, Some(none))).await,
             }
         }
+        let Some(meters) = Meters::begin(&self.memory) else {
+            return refuse(record, &Refusal::NoMemory, asked.target.shape).await;
+        };
         let (response, upgrade) = door.open();
         record.answered.status = response.status().as_u16();
-        tokio::spawn(Arc::clone(self).session(upgrade, asked, record));
+        tokio::spawn(Arc::clone(self).session(upgrade, asked, record, meters));
         response
     }
 
-    async fn session(self: Arc<Self>, upgrade: poem::OnUpgrade, mut asked: Asked, mut record: RequestRecord) {
+    async fn session(
+        self: Arc<Self>,
+        upgrade: poem::OnUpgrade,
+        mut asked: Asked,
+        mut record: RequestRecord,
+        meters: Meters,
+    ) {
         // Otherwise the client left before it could read that it is let in.
         let Ok(Ok(socket)) = timeout_at(asked.deadline, upgrade).await else { return };
-        let mut client = Client::new(socket).await;
+        let mut client = Client::new(socket, meters.client.clone()).await;
         let cut = self.lifecycle.cut.clone();
         let open = tokio::select! {
-            open = self.begin_session(&mut client, &mut asked, &mut record) => open,
+            open = self.begin_session(&mut client, &mut asked, &mut record, &meters) => open,
             () = cut.cancelled() => Err(Early::Farewell(Farewell::from(&Refusal::Stopping))),
         };
         match open {
-            Ok(open) => self.converse(client, open, record).await,
+            Ok(open) => self.converse(client, open, record, &meters).await,
             Err(Early::Left) => {
                 // Recorded as cancelled.
                 drop(record);
@@ -116,6 +142,7 @@ impl Proxy {
         client: &mut Client,
         asked: &mut Asked,
         record: &mut RequestRecord,
+        meters: &Meters,
     ) -> Result<open::Open, Early> {
         let first = client.first(asked.timeout).await?;
         let setup = live::setup(&client::bytes(&first));
@@ -125,9 +152,11 @@ impl Proxy {
         record.answered.model.clone_from(&asked.model);
         record.may_ask(&asked.model)?;
         // A session is gone on with in the project where it began.
-        asked.only = setup.handle.as_deref().and_then(|handle| self.handles.owner(handle));
+        if let Some(project) = setup.handle.as_deref().and_then(|handle| self.project_of_session(handle)) {
+            asked.seat = Seat::Owner { name: "The session".to_owned(), project };
+        }
         tokio::select! {
-            open = self.open(asked, &first, record) => open.map_err(Early::Farewell),
+            open = self.open(asked, &first, record, &meters.google) => open.map_err(Early::Farewell),
             early = client.wait() => Err(early),
         }
     }

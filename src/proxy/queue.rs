@@ -29,6 +29,7 @@ pub(super) use self::lines::Word;
 use self::lines::{Lines, Ticket, Turn};
 use crate::{
     ledger::clock::Clock,
+    proxy::retry::SURPRISES,
     scheduler::{From, Nobody},
 };
 
@@ -92,6 +93,8 @@ pub(super) struct Journey {
     /// Those of them that Google refused at the door: their gates are closed, and when one has
     /// opened again it is as good as new.
     refused: Vec<KeyId>,
+    /// How often Google refused it at the door.
+    refusals: usize,
     /// How long it has waited.
     pub(super) waited: Duration,
     ticket: Option<Ticket>,
@@ -101,6 +104,12 @@ impl Journey {
     /// The last key tried was refused at the door.
     pub(super) fn refused(&mut self) {
         self.refused.extend(self.tried.last());
+        self.refusals += 1;
+    }
+
+    /// Whether it met so many keys that Google does not take that it wants one of which more is known.
+    pub(super) fn wants_proof(&self) -> bool {
+        self.refusals >= SURPRISES
     }
 
     /// After a wait, the gates say which keys may be tried.

@@ -157,6 +157,12 @@ impl RequestRecord {
         }
     }
 
+    /// Records nothing, though it was refused.
+    pub(super) fn forget(mut self, reason: &str) {
+        self.reservation = None;
+        tracing::debug!(request_id = %self.answered.request, reason, "a stranger's request is not recorded");
+    }
+
     fn end(&mut self, outcome: Outcome) -> Option<(Reservation, Fact)> {
         let reservation = self.reservation.take()?;
         if let Some(visit) = self.visit.as_mut().filter(|_| self.answered.attempts > 0) {

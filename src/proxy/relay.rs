@@ -1,8 +1,9 @@
 //! Passing an answer on: as it comes, unchanged, to its end.
 //!
 //! A copy is read for usage and for errors inside the stream; the key, should
-//! Google ever echo it, is masked by as many asterisks. What the answer came to
-//! is decided at its end, not at its beginning.
+//! Google ever echo it, is masked by as many asterisks, and where it stands in a
+//! packed answer, that is broken off before it. What the answer came to is
+//! decided at its end, not at its beginning.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -49,7 +50,7 @@ impl Proxy {
         learning: Option<Learning>,
     ) -> Response {
         let Answer { status, headers, framing, gzip, head, rest, mut attempt } = answer;
-        attempt.reader = Some(Reader::new(framing, asked.target.shape, gzip));
+        attempt.reader = Some(Reader::new(framing, asked.target.shape, gzip).hunting(key.forms()));
         request.answered.status = status.as_u16();
         request.first_byte();
         let mut headers = headers::downstream(&headers, key.forms());
@@ -69,6 +70,7 @@ impl Proxy {
             scrubber: Scrubber::new(key.forms()),
             key: key.clone(),
             framing,
+            packed: gzip,
             shape: asked.target.shape,
             idle_timeout: self.settings.now().stream_idle_timeout,
             boundary: Boundary::default(),
@@ -111,6 +113,8 @@ struct Relay {
     scrubber: Scrubber,
     key: UpstreamKey,
     framing: Framing,
+    /// It is gzip: nothing can be put into it.
+    packed: bool,
     shape: Shape,
     idle_timeout: Duration,
     /// How much of a blank line the end of what went out has.
@@ -159,6 +163,10 @@ impl Relay {
                     self.attempt.attempted.bytes_received += chunk.len() as u64;
                     if let Some(reader) = &mut self.attempt.reader {
                         reader.feed(&chunk);
+                        if reader.found() {
+                            tracing::warn!("a packed answer with an upstream key in it was broken off");
+                            return self.break_off("an upstream key stood in it").await;
+                        }
                     }
                     if let Some(learning) = &mut self.learning {
                         learning.follow(&chunk).await;
@@ -232,9 +240,9 @@ impl Relay {
 
     /// Google's answer broke: says so in the stream's own form where it has one.
     async fn break_off(self, how: &str) -> Option<(io::Result<Bytes>, Option<Self>)> {
-        let Self { scrubber, framing, shape, mut boundary, mut attempt, mut request, .. } = self;
+        let Self { scrubber, framing, packed, shape, mut boundary, mut attempt, mut request, .. } = self;
         attempt.attempted.reason = Some(how.to_owned());
-        let item = if framing == Framing::Sse {
+        let item = if framing == Framing::Sse && !packed {
             let held = scrubber.finish();
             // An event that was cut in the middle is closed first, or the error would be part of it.
             boundary.follow(&held);

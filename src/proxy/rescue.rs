@@ -33,6 +33,8 @@ pub enum Refusal {
         /// Whether there was one.
         presented: bool,
     },
+    /// A request without a credential that a page of another site may have made.
+    OtherSite,
     /// A known client that may not.
     Denied(Denied),
     /// The headers are too large, in bytes.
@@ -61,6 +63,11 @@ pub enum Refusal {
         back_in: Option<Millis>,
         /// Every project is out of its quota of the day, or of more than that.
         daily: bool,
+    },
+    /// Google took none of the keys that the request was tried with, and others are ready.
+    TriesSpent {
+        /// The model asked for.
+        model: String,
     },
     /// As many requests wait for a key as may.
     QueueFull {
@@ -121,6 +128,7 @@ impl Refusal {
         match self {
             Self::Target(_) => "BAD_PATH",
             Self::Unknown { .. } => "CLIENT_KEY_INVALID",
+            Self::OtherSite => "OTHER_SITE",
             Self::Denied(denied) => denied::reason(denied),
             Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
@@ -132,6 +140,7 @@ impl Refusal {
             Self::NoMemory => "BODY_MEMORY_FULL",
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
+            Self::TriesSpent { .. } => "TRIES_SPENT",
             Self::QueueFull { .. } => "QUEUE_FULL",
             Self::ModelDown { .. } => "MODEL_DOWN",
             Self::OwnerOut { .. } => "OWNER_KEYS_OUT",
@@ -155,6 +164,7 @@ impl Refusal {
             Self::Unknown { .. } | Self::EphemeralToken => {
                 (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", "authentication")
             }
+            Self::OtherSite => (StatusCode::FORBIDDEN, "PERMISSION_DENIED", "permission_denied"),
             Self::Denied(denied) => denied::status(denied),
             Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "FAILED_PRECONDITION", "invalid_request"),
             Self::HeadersTooLarge(_) => {
@@ -174,6 +184,7 @@ impl Refusal {
             Self::NoMemory
             | Self::NoKeys
             | Self::ModelDown { .. }
+            | Self::TriesSpent { .. }
             | Self::Unanswered { .. }
             | Self::LogDown
             | Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "unavailable"),
@@ -190,10 +201,15 @@ impl Refusal {
             Self::Unknown { presented: true } => "Gemini-Pool does not know this access key. It wants one of its own \
                  (ALLOWED_API_KEYS, or `gemini-pool clients create`), not a Google API key."
                 .to_owned(),
+            Self::OtherSite => "This Gemini-Pool has no access keys, and so it takes nothing from pages of other sites, \
+                 nor by a name that is neither this machine's own nor that of PUBLIC_URL. With an access key \
+                 (`gemini-pool clients create`) neither matters."
+                .to_owned(),
             Self::Denied(denied) => denied::message(denied),
             Self::HeadersTooLarge(most) => format!("The request's headers are over {most} bytes."),
             Self::BodyTooLarge(most) => format!(
-                "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API."
+                "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API, by a \
+                 resumable upload: its pieces may be of any size."
             ),
             Self::BodyBroken => "The request's body did not arrive whole.".to_owned(),
             Self::NoUpgrade => "The Live API is spoken over a WebSocket (version 13): this request asks for none.".to_owned(),
@@ -202,7 +218,8 @@ impl Refusal {
                 .to_owned(),
             Self::NoSetup(seconds) => format!("No setup message came within {seconds} s."),
             Self::MessageTooLarge(most) => format!("A message is over {most} bytes, the limit here."),
-            Self::NoMemory => "Too many large requests are under way (BODY_MEMORY_BYTES). Please retry in 1s.".to_owned(),
+            Self::NoMemory => "Too many large requests, or Live sessions, are under way (BODY_MEMORY_BYTES). Please retry in 1s."
+                .to_owned(),
             Self::NoKeys => "This Gemini-Pool has no key that may be used. Its operator can add one with `gemini-pool keys add`."
                 .to_owned(),
             Self::AllOut { model, back_in, daily } => {
@@ -218,6 +235,11 @@ impl Refusal {
                     ),
                 }
             }
+            Self::TriesSpent { model } => format!(
+                "Google refused {} with every key that was tried, and this Gemini-Pool tries no more for one request. \
+                 Those keys are passed over now, and others are ready. Please retry in 1s.",
+                named(model)
+            ),
             Self::QueueFull { model, back_in } => format!(
                 "Every key of this Gemini-Pool is out for {}, and too many requests wait for one already. Please retry \
                  in {}.",
@@ -263,7 +285,7 @@ impl Refusal {
             Self::AllOut { back_in, .. } | Self::OwnerOut { back_in, .. } => *back_in,
             Self::QueueFull { back_in, .. } | Self::ModelDown { back_in, .. } => Some(*back_in),
             Self::Denied(denied) => denied::retry_in(denied),
-            Self::NoMemory | Self::Stopping => Some(1_000),
+            Self::NoMemory | Self::Stopping | Self::TriesSpent { .. } => Some(1_000),
             _ => None,
         }
     }
@@ -275,7 +297,12 @@ impl Refusal {
             Self::Stopping => 1001,
             Self::BodyBroken => 1002,
             Self::MessageTooLarge(_) | Self::BodyTooLarge(_) => 1009,
-            Self::AllOut { .. } | Self::NoKeys | Self::NoMemory | Self::LogDown => 1013,
+            Self::AllOut { .. }
+            | Self::OwnerOut { .. }
+            | Self::TriesSpent { .. }
+            | Self::NoKeys
+            | Self::NoMemory
+            | Self::LogDown => 1013,
             Self::Unanswered { .. } | Self::TooSlow { .. } => 1011,
             _ => 1008,
         };

@@ -17,6 +17,9 @@ use crate::gemini::classify::{Blame, Classified};
 
 /// Tries of one request, of every kind, at most.
 pub const MOST: usize = 12;
+/// After so many refusals at the door a request rather takes a key that has served before than one that nobody
+/// knows: otherwise a heap of dead keys uses up its tries while a good one stands by.
+pub const SURPRISES: usize = 2;
 /// Further tries after failures that every key would meet: 500, 502, 503, 504.
 pub const MODEL_WIDE_MORE: usize = 2;
 /// The first wait is up to this long, the next up to twice as long, and so on.

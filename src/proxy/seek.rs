@@ -10,7 +10,7 @@ use super::{
     Asked, Proxy,
     affinity::Seat,
     attempt::{self, Answer, Attempted, ErrorAnswer, Failure},
-    intake::Body,
+    intake::{self, Body},
     queue::{self, Journey, NoTurn, Word},
     record::RequestRecord,
     refuse,
@@ -32,12 +32,16 @@ pub(super) enum Unserved {
 
 impl Proxy {
     pub(super) async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
+        let passing = body.payload.passes().cloned();
         match self.seek(asked, body, &mut record).await {
             Ok((answer, key)) => {
                 let learning = self.learn(asked, &answer).await;
                 self.relay(asked, answer, &key, record, learning).await
             }
-            Err(unserved) => self.give_up(asked, record, unserved).await,
+            Err(unserved) => {
+                intake::drain_passing(passing).await;
+                self.give_up(asked, record, unserved).await
+            }
         }
     }
 
@@ -93,8 +97,17 @@ impl Proxy {
                     } else {
                         drop(release);
                     }
+                    match body.payload.passes() {
+                        Some(passing) if passing.is_broken() => {
+                            return Err(Unserved::Refused(Refusal::BodyBroken));
+                        }
+                        // It is gone, and cannot be sent again.
+                        Some(_) => return Err(Unserved::Failed(Some(failure), None)),
+                        None => {}
+                    }
                     if !self.may_repeat(asked, &failure, &journey, &mut budget).await {
-                        return Err(Unserved::Failed(Some(failure), None));
+                        let none = self.nobody_left(asked, &failure, &journey);
+                        return Err(Unserved::Failed(Some(failure), none));
                     }
                     last = Some(*failure);
                 }
@@ -139,8 +152,8 @@ impl Proxy {
             }
             (None, Some(_)) if self.ledger.state().keys.is_empty() => Refusal::NoKeys,
             (_, Some(none)) => self.nothing_left(asked, none),
-            // So many keys failed at the door that the rest is not worth the client's time; they are gated now.
-            (_, None) => all_out(asked, Some(1_000), false),
+            // So many keys were refused at the door that the rest is not worth the client's time; those are gated now.
+            (_, None) => Refusal::TriesSpent { model: asked.model.clone() },
         })
     }
 }

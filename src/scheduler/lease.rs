@@ -11,7 +11,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use projections::Millis;
+use projections::{KeyId, Millis};
 
 /// What a key has under way, and how quick it was.
 #[derive(Debug, Default)]
@@ -126,10 +126,26 @@ impl Drop for Reservation {
     }
 }
 
+/// Keys that began to serve: told by their leases, for the log says so only when an answer has ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct News(Arc<Mutex<Vec<KeyId>>>);
+
+impl News {
+    fn tell(&self, key: KeyId) {
+        self.0.lock().push(key);
+    }
+
+    pub(super) fn next(&self) -> Option<KeyId> {
+        self.0.lock().pop()
+    }
+}
+
 /// A key's place, held while a request uses the key.
 #[derive(Debug)]
 pub struct Lease {
+    key: KeyId,
     pub(super) load: Arc<Load>,
+    news: News,
     #[expect(dead_code, reason = "held for its end")]
     claim: Option<Claim>,
     #[expect(dead_code, reason = "held for its end")]
@@ -137,9 +153,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(super) fn take(load: &Arc<Load>, claim: Option<Claim>, tokens: Option<Reservation>) -> Self {
+    pub(super) fn take(
+        (key, load): (KeyId, Arc<Load>),
+        news: &News,
+        claim: Option<Claim>,
+        tokens: Option<Reservation>,
+    ) -> Self {
         load.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { load: Arc::clone(load), claim, tokens }
+        Self { key, load, news: news.clone(), claim, tokens }
     }
 
     /// Learns how long the first byte took (an eighth of the new, seven of the old).
@@ -152,7 +173,10 @@ impl Lease {
 
     /// Google took the key: it is on trial no more.
     pub fn proven(&self) {
-        self.load.set_proven(true);
+        if self.load.is_on_trial() {
+            self.load.set_proven(true);
+            self.news.tell(self.key);
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Shape {
 pub(super) struct Group {
     pub(super) shape: Shape,
     ready: Vec<u32>,
+    /// Those of them that have served.
+    proven: Vec<u32>,
     /// Of the ready, together.
     pub(super) weight: u64,
     /// The position among the ready at which round-robin goes on.
@@ -61,13 +63,18 @@ pub(super) struct Group {
 impl Group {
     fn new(shape: Shape) -> Self {
         // With room for every slot, so that nothing is allocated when they wake up.
-        let ready = Vec::with_capacity(shape.size);
-        Self { shape, ready, weight: 0, turn: Cell::default(), credit: Cell::default() }
+        let (ready, proven) = (Vec::with_capacity(shape.size), Vec::with_capacity(shape.size));
+        Self { shape, ready, proven, weight: 0, turn: Cell::default(), credit: Cell::default() }
     }
 
     /// Its slots that are ready, in no order that means anything.
     pub(super) fn ready(&self) -> &[u32] {
         &self.ready
+    }
+
+    /// Those of them that have served.
+    pub(super) fn proven(&self) -> &[u32] {
+        &self.proven
     }
 }
 
@@ -75,6 +82,7 @@ impl Clone for Group {
     fn clone(&self) -> Self {
         let mut group = Self::new(self.shape);
         group.ready.extend_from_slice(&self.ready);
+        group.proven.extend_from_slice(&self.proven);
         Self { weight: self.weight, turn: self.turn.clone(), credit: self.credit.clone(), ..group }
     }
 }
@@ -143,6 +151,10 @@ struct Place {
     standing: Standing,
     /// Its position among the ready of its group.
     position: u32,
+    /// Whether its key has served.
+    proven: bool,
+    /// Its position among those of the ready that have.
+    among_proven: u32,
     /// When to look at it again: an entry of the heap with another time is stale.
     wake: Millis,
     /// When the last of its gates opens; [`NEVER`] where none does by itself.
@@ -162,10 +174,11 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// A set of slots, open for its model and its method; `shapes`: the groups, in the order of their tiers.
+    /// A set of slots, open for its model and its method, each with whether its key has served; `shapes`: the
+    /// groups, in the order of their tiers.
     pub(super) fn new(
         shapes: &[Shape],
-        slots: impl ExactSizeIterator<Item = (Until, Rank)>,
+        slots: impl ExactSizeIterator<Item = (Until, Rank, bool)>,
         now: Millis,
     ) -> Self {
         let size = slots.len();
@@ -175,7 +188,7 @@ impl Ready {
             passed_over: PassedOver { disabled: size as u32, ..PassedOver::default() },
             ..Self::default()
         };
-        for ((until, rank), slot) in slots.zip(0..) {
+        for ((until, rank, proven), slot) in slots.zip(0..) {
             set.places.push(Place {
                 model: 0,
                 method: 0,
@@ -185,6 +198,8 @@ impl Ready {
                 credit: Cell::new(0),
                 standing: Standing::Disabled,
                 position: ABSENT,
+                proven,
+                among_proven: ABSENT,
                 wake: NEVER,
                 opens: NEVER,
             });
@@ -310,6 +325,33 @@ impl Ready {
         }
     }
 
+    /// A slot's key has served, or has to show again that it does.
+    pub(super) fn prove(&mut self, slot: u32, proven: bool) {
+        if let Some(place) = self.places.get_mut(slot as usize) {
+            place.proven = proven;
+        }
+        self.list_proven(slot);
+    }
+
+    /// Keeps the list of the ready that have served, after one or the other changed for a slot.
+    fn list_proven(&mut self, slot: u32) {
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
+        let Some(group) = self.groups.get_mut(place.rank.group as usize) else { return };
+        let belongs = place.proven && place.standing == Standing::Ready;
+        if belongs && place.among_proven == ABSENT {
+            place.among_proven = group.proven.len() as u32;
+            group.proven.push(slot);
+        } else if !belongs && place.among_proven != ABSENT {
+            let position = std::mem::replace(&mut place.among_proven, ABSENT);
+            group.proven.swap_remove(position as usize);
+            if let Some(&moved) = group.proven.get(position as usize)
+                && let Some(place) = self.places.get_mut(moved as usize)
+            {
+                place.among_proven = position;
+            }
+        }
+    }
+
     /// Keeps the counts and the list of the ready, after a slot's standing changed.
     fn moved(&mut self, slot: u32, before: Standing, standing: Standing) {
         if let Some(counter) = before.counter(&mut self.passed_over) {
@@ -335,6 +377,7 @@ impl Ready {
                 place.position = position;
             }
         }
+        self.list_proven(slot);
     }
 
     /// A gate that closes again and again leaves entries that nobody looks at: they are

@@ -21,7 +21,11 @@ use projections::{
 };
 
 use self::{lanes::Lanes, question::Question, sets::Sets, slots::Slots, sticky::Memory};
-use super::{Ask, Choice, From, Lease, Nobody, lease::Reservation, ready::NEVER};
+use super::{
+    Ask, Choice, From, Lease, Nobody,
+    lease::{News, Reservation},
+    ready::NEVER,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Roster {
     methods: HashMap<String, Sets>,
     /// Where conversations went.
     memory: Memory,
+    /// Which keys began to serve.
+    news: News,
     /// Room for the patterns that a model matches.
     mask: Vec<u64>,
     day: QuotaDay,
@@ -56,6 +62,7 @@ impl Roster {
             sets: Sets::default(),
             methods: HashMap::new(),
             memory,
+            news: News::default(),
             mask: Vec::new(),
             day: QuotaDay::default(),
             seq: 0,
@@ -86,6 +93,9 @@ impl Roster {
     pub fn choose(&mut self, ask: &Ask<'_>, now: Millis, random: u64) -> Result<Choice, Nobody> {
         self.now = self.now.max(now);
         let now = self.now;
+        if ask.proven {
+            self.hear();
+        }
         let id = self.lanes.find(ask.model);
         let (sets, by_method) = match self.methods.get_mut(ask.method) {
             Some(sets) => (sets, true),
@@ -159,7 +169,7 @@ impl Roster {
         }
         let project = self.slots.name(row).map(Arc::clone).unwrap_or_default();
         let tokens = id.and_then(|id| self.dispatch(id, row, ask.tokens));
-        let lease = Lease::take(&load, claim, tokens);
+        let lease = Lease::take((key, load), &self.news, claim, tokens);
         Ok(Choice { key, fingerprint, project, lease, probe, why })
     }
 
@@ -198,7 +208,7 @@ impl Roster {
         let (slot, claim) = question.half_open(lane)?;
         let (row, load) = (slot.row, Arc::clone(&slot.load));
         let tokens = self.dispatch(id, row, 0);
-        Some(Lease::take(&load, Some(claim), tokens))
+        Some(Lease::take((key, load), &self.news, Some(claim), tokens))
     }
 
     /// See [`super::Scheduler::due_probes`].

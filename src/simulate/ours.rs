@@ -164,6 +164,7 @@ impl Ours {
             tried: &journey.tried,
             from: From::All,
             may_probe: journey.tried.is_empty(),
+            proven: journey.refusals >= retry::SURPRISES,
             crowd,
             tokens: u32::try_from(tokens_in(bytes)).unwrap_or(u32::MAX),
             sticky: None,
@@ -349,6 +350,7 @@ impl Policy for Ours {
         journey.costly += usize::from(!at_the_door);
         if at_the_door {
             journey.refused.extend(journey.tried.last());
+            journey.refusals += 1;
         }
         let left_to_try = journey.tried.len() < keys;
         match journey.budget.again(&classified, true, DEADLINE, random.next()) {

@@ -30,7 +30,7 @@ fn scenarios() -> Option<PathBuf> {
     if usual.join("node_modules").exists() {
         return Some(usual);
     }
-    eprintln!("skipped: the browser's packages are not installed here; tests/run does that");
+    crate::support::skipped("the browser's packages are not installed here; tests/run does that");
     None
 }
 

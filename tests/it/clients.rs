@@ -1,5 +1,6 @@
 //! Access keys and their limits: made by operators, held against apps by the real server.
 
+mod browsers;
 mod command;
 mod doors;
 mod limits;

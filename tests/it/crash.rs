@@ -11,7 +11,7 @@ use gemini_pool::{
 };
 use projections::{Event, Recorded, State, event::Verdict};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{App, Operator, Server, Setup};
 
@@ -20,8 +20,8 @@ const WORKERS: usize = 8;
 /// What the outside world knows to have happened.
 #[derive(Default)]
 struct Witness {
-    /// Requests whose answer arrived whole, by their id.
-    answered: Vec<String>,
+    /// Requests whose answer arrived whole: their id, and what they asked, which no other one did.
+    answered: Vec<(String, String)>,
     /// Requests sent.
     asked: usize,
     /// Keys added and acknowledged: number and whether enabled.
@@ -31,10 +31,10 @@ struct Witness {
 }
 
 /// An app that asks and asks until the server is gone.
-async fn load(app: App, worker: usize, witness: Arc<Mutex<Witness>>) {
+async fn load(app: App, round: usize, worker: usize, witness: Arc<Mutex<Witness>>) {
     for turn in 0.. {
         witness.lock().unwrap().asked += 1;
-        let text = format!("worker {worker} turn {turn}");
+        let text = format!("round {round} worker {worker} turn {turn}.");
         let path = if turn % 2 == 0 { "generateContent" } else { "streamGenerateContent?alt=sse" };
         let request =
             app.post(&format!("/v1beta/models/gemini-2.5-flash:{path}"), &crate::support::ask(&text));
@@ -45,7 +45,7 @@ async fn load(app: App, worker: usize, witness: Arc<Mutex<Witness>>) {
         // A streamed answer's text is spread over its events.
         let expected = if turn % 2 == 0 { text.as_str() } else { "\"finishReason\": \"STOP\"" };
         assert!(status == 200 && body.contains(expected), "{status}: {body}");
-        witness.lock().unwrap().answered.push(id);
+        witness.lock().unwrap().answered.push((id, text));
     }
 }
 
@@ -114,7 +114,26 @@ async fn agrees(server: &Server, state: &State) {
     }
 }
 
-/// What the outside world knows, against what the log says.
+/// How far the log is behind the outside world: requests and tries that were under way at a kill.
+#[derive(Clone, Copy, Default)]
+struct Lost {
+    requests: usize,
+    tries: usize,
+}
+
+/// Calls that Google counted, by what they asked.
+fn calls(google: &SimulatedGoogle) -> BTreeMap<String, usize> {
+    let mut calls = BTreeMap::new();
+    for seen in google.seen().into_iter().filter(|seen| seen.outcome != Outcome::Arrived) {
+        let body: Value = serde_json::from_slice(&seen.body.unwrap_or_default()).unwrap_or_default();
+        if let Some(text) = body["contents"][0]["parts"][0]["text"].as_str() {
+            *calls.entry(text.to_owned()).or_default() += 1;
+        }
+    }
+    calls
+}
+
+/// What the outside world knows, against what the log says; gives what is lost so far.
 fn judge(
     round: usize,
     witness: &Witness,
@@ -122,8 +141,9 @@ fn judge(
     log: &[Recorded],
     state: &State,
     recorded: &BTreeSet<String>,
-) {
-    for id in &witness.answered {
+    before: Lost,
+) -> Lost {
+    for (id, _) in &witness.answered {
         assert!(recorded.contains(id), "{id} was answered whole, and is not in the log");
     }
     for (id, enabled) in &witness.keys {
@@ -134,24 +154,36 @@ fn judge(
         assert!(state.keys.iter().all(|key| u64::from(key.id.0) != *id), "key {id} was removed");
     }
 
-    // Google's count and the log differ by what was under way at some kill: of every worker one request, and of
-    // every request one try.
-    let attempts = log.iter().filter_map(|recorded| match &recorded.event {
-        Event::Attempted(event) if event.verdict != Verdict::ConnectFailed => Some(event),
-        _ => None,
-    });
-    let attempts = attempts.count();
-    let seen = google.seen();
-    let counted = seen.iter().filter(|seen| seen.outcome != Outcome::Arrived).count();
+    let mut once = BTreeSet::new();
+    let mut tries = BTreeMap::<String, usize>::new();
+    for recorded in log {
+        let Event::Attempted(event) = &recorded.event else { continue };
+        assert!(once.insert((event.request, event.attempt)), "a try was recorded twice: {event:?}");
+        if event.verdict != Verdict::ConnectFailed {
+            *tries.entry(event.request.to_string()).or_default() += 1;
+        }
+    }
+    // Of what was answered every call is in the log, and no other.
+    let calls = calls(google);
+    for (id, text) in &witness.answered {
+        assert_eq!(tries.get(id), calls.get(text), "tries and calls of {id} ({text})");
+    }
+
+    // Of what was not, Google's count and the log differ by what was under way at the kill: of every worker one
+    // request, and of every request one try.
+    let (attempts, counted) = (tries.values().sum::<usize>(), calls.values().sum::<usize>());
     let lost = witness.asked - recorded.len();
     assert!(attempts <= counted, "{attempts} recorded, {counted} counted");
-    assert!(lost <= (round + 1) * WORKERS, "{lost} requests are not recorded after {} kills", round + 1);
+    assert!(lost <= before.requests + WORKERS, "{} requests lost by one kill", lost - before.requests);
     assert!(counted - attempts <= lost, "{counted} counted, {attempts} recorded, {lost} requests under way");
+    let tries_lost = counted - attempts;
+    assert!(tries_lost <= before.tries + WORKERS, "{} tries lost by one kill", tries_lost - before.tries);
     println!(
         "kill {}: {} events, {counted} tries counted, {attempts} recorded, {lost} requests under way at a kill",
         round + 1,
         log.len()
     );
+    Lost { requests: lost, tries: tries_lost }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,16 +195,17 @@ async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         .key("good-2", "AIza-good-000000004")
         .key("good-3", "AIza-good-000000005");
     let google = SimulatedGoogle::start(world).await.unwrap();
+    google.edit(|world| world.keep_bodies = 1 << 10);
     let keys: Vec<String> = google.edit(|world| world.keys.keys().cloned().collect());
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut setup = Setup::new(&google, &keys).with("MAX_ATTEMPTS", "5");
     let witness = Arc::new(Mutex::new(Witness::default()));
-    let mut settled_before = BTreeSet::new();
+    let (mut settled_before, mut lost) = (BTreeSet::new(), Lost::default());
     for round in 0..ROUNDS {
         let server = setup.start();
         let operator = server.operator().await;
         let mut people: Vec<_> = (0..WORKERS)
-            .map(|worker| tokio::spawn(load(server.app(), worker, Arc::clone(&witness))))
+            .map(|worker| tokio::spawn(load(server.app(), round, worker, Arc::clone(&witness))))
             .collect();
         people.push(tokio::spawn(change(operator, round, Arc::clone(&witness))));
         // A different moment every time, told by the traffic itself.
@@ -196,7 +229,7 @@ async fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         assert_eq!(count, recorded.len(), "a request was recorded twice");
         assert!(recorded.is_superset(&settled_before), "a record of an earlier life is gone");
 
-        judge(round, &witness.lock().unwrap(), &google, &log, &state, &recorded);
+        lost = judge(round, &witness.lock().unwrap(), &google, &log, &state, &recorded, lost);
         settled_before = recorded;
 
         let again = setup.start();

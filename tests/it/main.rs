@@ -16,6 +16,7 @@ mod browser;
 mod clients;
 mod crash;
 mod dashboard;
+mod demo;
 mod documents;
 mod edges;
 mod explaining;

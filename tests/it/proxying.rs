@@ -47,6 +47,45 @@ async fn failover_is_not_seen_by_the_app() {
     }
 }
 
+/// One request may not ask all of a heap of dead keys; what it is told then is true, and whoever comes after the first
+/// success finds the key that served.
+#[tokio::test]
+async fn a_heap_of_dead_keys_hides_no_good_one() {
+    let dead: Vec<String> = (0..40).map(|number| format!("AIza-dead-{number}")).collect();
+    let world = dead.iter().fold(World::new(), |world, key| world.key_in(key, key, KeyState::Bad));
+    let google = SimulatedGoogle::start(world.key("good", "AIza-good")).await.unwrap();
+    let keys: Vec<&str> = dead.iter().map(String::as_str).chain(["AIza-good"]).collect();
+    let server = Setup::new(&google, &keys).start();
+    let app = server.app();
+    let mut refused = 0;
+    while app.generate("gemini-2.5-flash", "Hello").await.0 != 200 {
+        refused += 1;
+        assert!(refused < 5, "the good key is not found");
+    }
+    for _ in 0..15 {
+        let before = google.seen_count();
+        let (status, answer) = app.generate("gemini-2.5-flash", "Hello").await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(google.seen_count() - before <= 3, "{} tries", google.seen_count() - before);
+    }
+}
+
+/// Two dozen keys are not twelve: when the tries are used up, nobody says that all are out.
+#[tokio::test]
+async fn a_request_whose_tries_are_used_up_is_told_so() {
+    let dead: Vec<String> = (0..24).map(|number| format!("AIza-dead-{number}")).collect();
+    let world = dead.iter().fold(World::new(), |world, key| world.key_in(key, key, KeyState::Bad));
+    let google = SimulatedGoogle::start(world).await.unwrap();
+    let keys: Vec<&str> = dead.iter().map(String::as_str).collect();
+    let server = Setup::new(&google, &keys).start();
+    let (status, answer) = server.app().generate("gemini-2.5-flash", "Hello").await;
+    assert_eq!((status, &answer["error"]["details"][0]["reason"]), (503, &json!("TRIES_SPENT")), "{answer}");
+    assert_eq!(google.seen_count(), 12);
+    let (status, answer) = server.app().generate("gemini-2.5-flash", "Hello").await;
+    assert_eq!((status, &answer["error"]["details"][0]["reason"]), (429, &json!("ALL_KEYS_OUT")), "{answer}");
+    assert_eq!(google.seen_count(), 24);
+}
+
 #[tokio::test]
 async fn a_clients_mistake_passes_back_and_hurts_nobody() {
     let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();

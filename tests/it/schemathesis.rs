@@ -23,7 +23,7 @@ fn python() -> Option<String> {
     if usual.exists() {
         return Some(usual.display().to_string());
     }
-    eprintln!("skipped: Schemathesis is not installed here; tests/run does that");
+    crate::support::skipped("Schemathesis is not installed here; tests/run does that");
     None
 }
 

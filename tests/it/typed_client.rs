@@ -23,7 +23,7 @@ fn client() -> Option<PathBuf> {
     if usual.join("node_modules").exists() {
         return Some(usual);
     }
-    eprintln!("skipped: the client's packages are not installed here; tests/run does that");
+    crate::support::skipped("the client's packages are not installed here; tests/run does that");
     None
 }
 

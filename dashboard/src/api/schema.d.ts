@@ -7454,6 +7454,8 @@ export interface operations {
                 "application/json": {
                     /** @description How long an administrator's access token is good, in minutes. */
                     ACCESS_TOKEN_EXPIRE_MINUTES?: (string | number | boolean) | null;
+                    /** @description Origins of web pages whose scripts may use the pool from a browser, such as https://app.example.org; * for all. What browsers ask beforehand is answered for them (CORS). Default: none. An access key in a page is known to everybody who sees the page. */
+                    ALLOWED_ORIGINS?: (string | number | boolean) | null;
                     /** @description true: more in the program's own log. */
                     DEBUG?: (string | number | boolean) | null;
                     /** @description Seconds between checks of a key whose credential or project failed, by a call that spends no quota; one that passes brings it back. */
@@ -7468,7 +7470,7 @@ export interface operations {
                     LOG_RETENTION_DAYS?: (string | number | boolean) | null;
                     /** @description Upstream tries per request at most, 1 to 10. A key that Google refuses at the door (bad credential, spent quota) does not count: it is closed at once, and the next one is tried. */
                     MAX_ATTEMPTS?: (string | number | boolean) | null;
-                    /** @description Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries. */
+                    /** @description Largest request body, in bytes (100 MiB: Google's limit for inline data). It is kept in memory for other tries. A piece of an upload may be of any size: over 16 MiB it is passed on as it comes. */
                     MAX_BODY_BYTES?: (string | number | boolean) | null;
                     /** @description Server errors or timeouts in a row after which a key rests for a while, if other keys do well. */
                     MAX_FAILURES_PER_KEY?: (string | number | boolean) | null;

@@ -247,6 +247,7 @@ export const words = {
     ALLOW_ANONYMOUS: ['Open without access key', '允許匿名存取'],
     PUBLIC_URL: ['Public address', '公開網址'],
     TRUSTED_PROXIES: ['Trusted proxies', '信任的代理伺服器'],
+    ALLOWED_ORIGINS: ['Allowed web pages', '允許的網頁'],
     DATABASE_URL: ['Where the log is', '日誌位置'],
     DATA_DIR: ['Data folder', '資料目錄'],
     ADMIN_USERNAME: ['Administrator’s name', '管理者名稱'],

@@ -16,6 +16,27 @@ fn in_chunks(secret: &[u8], text: &[u8], sizes: &[usize]) -> Vec<u8> {
     out
 }
 
+proptest! {
+    /// However a text is cut, a secret in it is found when its last byte has gone by, and not before.
+    #[test]
+    fn law_a_secret_is_found_wherever_it_is_cut(
+        before in "[AIza/-]{0,40}",
+        after in "[AIza/-]{0,20}",
+        sizes in proptest::collection::vec(0..12_usize, 0..20),
+    ) {
+        let secret = b"AIza/z-AI";
+        let text = [before.as_bytes(), secret, after.as_bytes()].concat();
+        let (mut hunt, mut gone) = (Hunt::new(&Forms::new(secret)), 0_usize);
+        for size in sizes.into_iter().chain([usize::MAX]) {
+            let end = text.len().min(gone.saturating_add(size));
+            hunt.feed(&text[gone..end]);
+            gone = end;
+            let is_there = memmem::find(&text[..gone], secret).is_some();
+            prop_assert_eq!(hunt.found(), is_there);
+        }
+    }
+}
+
 #[test]
 fn a_key_is_masked_wherever_it_stands_and_lengths_stay() {
     let text = br#"{"message":"Consumer 'api_key:AIzaSy-x' suspended","a":"AIzaSy-xAIzaSy-x","b":"AIzaSy-"}"#;

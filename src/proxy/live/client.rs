@@ -21,7 +21,10 @@ use tokio_tungstenite::{
 };
 
 use super::{Farewell, Refusal};
-use crate::gemini::live::{MOST_MESSAGE_BYTES, limits};
+use crate::gemini::{
+    live::{MOST_MESSAGE_BYTES, limits},
+    meter::{Meter, Metered, is_full},
+};
 
 /// How long a client may take for its first message.
 const SETUP: Duration = Duration::from_secs(30);
@@ -49,14 +52,15 @@ impl From<Refusal> for Early {
 
 /// See the module.
 pub(super) struct Client {
-    pub(super) socket: WebSocketStream<Upgraded>,
+    pub(super) socket: WebSocketStream<Metered<Upgraded>>,
     /// What came too early.
     pub(super) waiting: VecDeque<Message>,
     held: usize,
 }
 
 impl Client {
-    pub(super) async fn new(socket: Upgraded) -> Self {
+    pub(super) async fn new(socket: Upgraded, meter: Meter) -> Self {
+        let socket = Metered::new(socket, meter);
         let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits())).await;
         Self { socket, waiting: VecDeque::new(), held: 0 }
     }
@@ -123,6 +127,7 @@ impl Client {
 pub(super) fn fault(error: &Error) -> Option<Refusal> {
     match error {
         Error::Capacity(_) => Some(Refusal::MessageTooLarge(MOST_MESSAGE_BYTES)),
+        Error::Io(error) if is_full(error) => Some(Refusal::NoMemory),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) | Error::Utf8(_) => Some(Refusal::BodyBroken),
         _ => None,

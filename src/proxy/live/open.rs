@@ -15,6 +15,7 @@ use crate::{
         Call, Payload,
         classify::{Blame, Classified, classify_close},
         live::{Dialled, Upstream, masked, masked_text},
+        meter::Meter,
     },
     proxy::{
         attempt::{Attempted, ErrorAnswer, Failure, error_answer, out_of_time},
@@ -50,6 +51,7 @@ impl Proxy {
         asked: &Asked,
         setup: &Message,
         record: &mut RequestRecord,
+        meter: &Meter,
     ) -> Result<Open, Farewell> {
         let mut journey = Journey::default();
         let mut budget = Budget::new(self.settings.now().max_attempts);
@@ -76,7 +78,7 @@ impl Proxy {
             }
             record.answered.attempts = record.answered.attempts.saturating_add(1);
             let attempt = self.begin(asked, choice, reservation, record, setup.len());
-            let missed = match self.try_key(asked, setup, key, attempt).await {
+            let missed = match self.try_key(asked, setup, key, attempt, meter).await {
                 Ok(open) => {
                     queue::tell(release, Word::Served);
                     return Ok(open);
@@ -90,7 +92,8 @@ impl Proxy {
                 drop(release);
             }
             if !self.may_repeat(asked, &missed.failure, &journey, &mut budget).await {
-                return Err(self.farewell(asked, Some(missed), None));
+                let none = self.nobody_left(asked, &missed.failure, &journey);
+                return Err(self.farewell(asked, Some(missed), none));
             }
             last = Some(missed);
         }
@@ -102,6 +105,7 @@ impl Proxy {
         setup: &Message,
         key: UpstreamKey,
         mut attempt: AttemptRecord,
+        meter: &Meter,
     ) -> Result<Open, Missed> {
         let began = Instant::now();
         let call = Call {
@@ -111,7 +115,7 @@ impl Proxy {
             headers: &asked.headers,
             payload: &Payload::default(),
         };
-        let mut socket = match timeout_at(asked.deadline, self.gemini.dial(&call, &key)).await {
+        let mut socket = match timeout_at(asked.deadline, self.gemini.dial(&call, &key, meter)).await {
             Err(_) => return Err(missed(attempt, out_of_time(asked, began), None).await),
             Ok(Err(error)) => {
                 let classified = Classified { reason: Some(error.to_string()), ..error.verdict().into() };

@@ -2,7 +2,7 @@
 //!
 //! Each side is read and written by itself, so that neither can hold up the other. Pings
 //! are answered where they arrive, and sent to a side that is silent. A message goes on
-//! when it is whole, and is kept nowhere. What the session came to is decided by who ended it.
+//! when it is whole, and is kept nowhere; what a side holds until then is counted. What the session came to is decided by who ended it.
 
 use std::time::Duration;
 
@@ -22,13 +22,15 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Proxy, RequestRecord, STOPPING,
+    Meters, Proxy, RequestRecord, STOPPING,
     client::{Client, bytes, fault, linger, say},
+    handles::Note,
     open::Open,
 };
 use crate::gemini::{
     classify::classify_close,
     live::{masked, new_handle, tokens},
+    meter::{Meter, is_full},
 };
 
 /// How long last words may take to be read: a client's of the server's stop, or the pool's of a side that is gone.
@@ -68,40 +70,49 @@ struct Result {
 
 impl Proxy {
     /// Relays a session, and records what it came to.
-    pub(super) async fn converse(&self, client: Client, open: Open, mut request: RequestRecord) {
+    pub(super) async fn converse(
+        &self,
+        client: Client,
+        open: Open,
+        mut request: RequestRecord,
+        meters: &Meters,
+    ) {
         let Open { socket: google, key, mut attempt, first } = open;
         let Client { socket: client, waiting, .. } = client;
-        let (idle, id) = (self.settings.now().stream_idle_timeout, attempt.attempted.key);
+        let idle = self.settings.now().stream_idle_timeout;
+        let (mut handle, tried) = (None, attempt.attempted.clone());
         request.first_byte();
         let (to_google, mut from_google) = google.split();
         let (to_client, mut from_client) = client.split();
         let (to_google, to_client) = (Mutex::new(to_google), Mutex::new(to_client));
         let end = {
-            let tried = &mut attempt.attempted;
-            let (sent, received, counted) =
-                (&mut tried.bytes_sent, &mut tried.bytes_received, &mut tried.tokens);
+            let now = &mut attempt.attempted;
+            let (sent, received, counted) = (&mut now.bytes_sent, &mut now.bytes_received, &mut now.tokens);
             let answered = &mut request.answered.bytes;
             let down = async {
                 let see = |message: Message| {
+                    let mut note = None;
                     let content = bytes(&message);
                     *received += content.len() as u64;
                     *answered += content.len() as u64;
                     if let Some(tokens) = tokens(&content) {
                         *counted = tokens;
                     }
-                    if let Some(handle) = new_handle(&content) {
-                        self.handles.learn(&handle, id);
+                    if let Some(new) = new_handle(&content) {
+                        note = Some(self.note_handle(&new, &tried, &mut handle));
                     }
-                    masked(message, key.forms())
+                    (masked(message, key.forms()), note)
                 };
-                pump(&mut from_google, &to_google, &to_client, [first].into(), idle, see).await
+                let from = (&mut from_google, &meters.google);
+                pump(from, &to_google, &to_client, [first].into(), idle, see).await
             };
             let up = async {
                 let see = |message: Message| {
                     *sent += message.len() as u64;
-                    message
+                    (message, None)
                 };
-                pump(&mut from_client, &to_client, &to_google, waiting, idle, see).await
+                let from = (&mut from_client, &meters.client);
+                pump(from, &to_client, &to_google, waiting, idle, see).await
             };
             tokio::pin!(down, up);
             tokio::select! {
@@ -147,12 +158,12 @@ async fn last_of(side: impl Future<Output = Stop>) -> Stop {
 
 /// Reads one side and tells the other, until there is no more to tell.
 async fn pump<A, B>(
-    from: &mut SplitStream<WebSocketStream<A>>,
+    (from, meter): (&mut SplitStream<WebSocketStream<A>>, &Meter),
     back: &Mutex<SplitSink<WebSocketStream<A>, Message>>,
     to: &Mutex<SplitSink<WebSocketStream<B>, Message>>,
     waiting: std::collections::VecDeque<Message>,
     idle: Duration,
-    mut see: impl FnMut(Message) -> Message,
+    mut see: impl FnMut(Message) -> (Message, Option<Note>),
 ) -> Stop
 where
     A: AsyncRead + AsyncWrite + Unpin,
@@ -163,6 +174,7 @@ where
             return Stop::Untold;
         }
     }
+    meter.gone_on();
     let mut asked = false;
     loop {
         match timeout(idle / 2, from.next()).await {
@@ -182,6 +194,7 @@ where
                 if !tell(to, see(message), idle).await {
                     return Stop::Untold;
                 }
+                meter.gone_on();
             }
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
         }
@@ -191,9 +204,12 @@ where
 
 async fn tell<S: AsyncRead + AsyncWrite + Unpin>(
     to: &Mutex<SplitSink<WebSocketStream<S>, Message>>,
-    message: Message,
+    (message, note): (Message, Option<Note>),
     idle: Duration,
 ) -> bool {
+    if let Some(note) = note {
+        note.await;
+    }
     let told = async { to.lock().await.send(message).await };
     matches!(timeout(idle, told).await, Ok(Ok(())))
 }
@@ -239,6 +255,7 @@ fn judge(end: End, key: &crate::gemini::scrub::Forms) -> Result {
         }
         End::Google(Stop::Broke(error)) => truncated(match error {
             Error::Capacity(_) => "a message of Google's is too large",
+            Error::Io(error) if is_full(&error) => "no memory is left for Google's message",
             Error::Protocol(_) | Error::Utf8(_) => "the connection broke, or its frames did",
             _ => "the connection broke",
         }),

@@ -24,6 +24,7 @@ fn out(back_in: Option<Millis>, daily: bool) -> Refusal {
 #[tokio::test]
 async fn a_429_says_when_in_every_shape() {
     let full = Refusal::QueueFull { model: String::new(), back_in: 400 };
+    let spent = Refusal::TriesSpent { model: "gemini-2.5-flash".to_owned() };
     let all = [
         told("back in 2.345 s", &out(Some(2_345), false)).await,
         told("back in a minute", &out(Some(60_000), false)).await,
@@ -31,6 +32,7 @@ async fn a_429_says_when_in_every_shape() {
         told("back when the day turns", &out(Some(7 * 3_600_000), true)).await,
         told("back when somebody looks", &out(None, false)).await,
         told("too many wait", &full).await,
+        told("tries spent", &spent).await,
     ];
     insta::with_settings!({snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("all_out", all.concat());

@@ -9,7 +9,7 @@ use super::*;
 impl Ready {
     /// The list, the places and the counts say the same, and nothing grows without bound.
     pub(in crate::scheduler) fn assert_whole(&self) {
-        let mut listed = BTreeSet::new();
+        let (mut listed, mut proven) = (BTreeSet::new(), BTreeSet::new());
         for (group, number) in self.groups.iter().zip(0..) {
             let mut weight = 0;
             for (slot, position) in group.ready().iter().zip(0..) {
@@ -19,9 +19,15 @@ impl Ready {
                 weight += u64::from(place.rank.weight);
             }
             assert_eq!(group.weight, weight);
+            for (slot, position) in group.proven().iter().zip(0..) {
+                assert!(proven.insert(*slot), "a slot is listed twice");
+                let place = &self.places[*slot as usize];
+                assert_eq!((place.rank.group, place.among_proven), (number, position));
+            }
         }
         for (place, slot) in self.places.iter().zip(0..) {
             assert_eq!(listed.contains(&slot), place.standing == Standing::Ready);
+            assert_eq!(proven.contains(&slot), place.standing == Standing::Ready && place.proven);
             let wakes = self.wake.iter().any(|Reverse(entry)| *entry == (place.wake, slot));
             assert!(place.wake == NEVER || wakes, "slot {slot} would sleep for ever");
         }
@@ -35,7 +41,7 @@ impl Ready {
     /// Slots of one group, and of one weight.
     fn alike(slots: impl ExactSizeIterator<Item = Until>) -> Self {
         let shape = Shape { tier: 0, most: 1, even: true, size: slots.len() };
-        Self::new(&[shape], slots.map(|until| (until, Rank { group: 0, weight: 1 })), 0)
+        Self::new(&[shape], slots.map(|until| (until, Rank { group: 0, weight: 1 }, false)), 0)
     }
 
     fn ready(&self) -> &[u32] {
@@ -70,7 +76,7 @@ fn a_copy_has_room_for_all() {
     let closed = Until { key: 10, ..Until::default() };
     let set = Ready::alike(vec![closed; 100].into_iter());
     let mut copy = set.clone();
-    assert!(copy.groups[0].ready.capacity() >= 100);
+    assert!(copy.groups[0].ready.capacity().min(copy.groups[0].proven.capacity()) >= 100);
     copy.advance(10, |_| closed);
     copy.assert_whole();
     assert_eq!((copy.ready().len(), set.ready().len()), (100, 0));
@@ -92,6 +98,7 @@ proptest! {
             set.close_model(slot, (model, 0), until, now);
             set.close_method(slot, method, until, now);
             set.advance(now, |slot| times[slot as usize].0);
+            set.prove((slot + 1) % 6, model % 3 > 0);
             set.assert_whole();
             let opens = |(until, model, method): &(Until, Millis, Millis)| {
                 if until.disabled { NEVER } else { until.key.max(until.project).max(*model).max(*method) }

@@ -122,6 +122,7 @@ impl Roster {
 
     /// Follows events that `keys` already holds.
     pub fn folded(&mut self, keys: &Keys, seq: Seq, now: Millis, events: &[Recorded]) {
+        self.hear();
         for recorded in events {
             self.learn(&recorded.event);
             if let Event::Attempted(event) = &recorded.event {
@@ -155,7 +156,7 @@ impl Roster {
 
     /// Whether keys are good, event by event and by the same rules as the fold. It is not read from
     /// the state, because a lease says so when an answer begins and the log only when it has ended.
-    fn learn(&self, event: &Event) {
+    fn learn(&mut self, event: &Event) {
         let (key, proven) = match event {
             Event::Attempted(event) if event.verdict.is_success() => (event.key, true),
             Event::KeyChecked(event) if event.verdict.is_success() => (event.key, true),
@@ -167,8 +168,31 @@ impl Roster {
             },
             _ => return,
         };
-        if let Some(slot) = self.slots.index(key).and_then(|slot| self.slots.get(slot)) {
+        let Some(index) = self.slots.index(key) else { return };
+        if let Some(slot) = self.slots.get(index) {
             slot.load.set_proven(proven);
+        }
+        self.prove(index, proven);
+    }
+
+    /// Takes in what leases said of keys that began to serve.
+    pub(super) fn hear(&mut self) {
+        while let Some(key) = self.news.next() {
+            let slot = self.slots.index(key).and_then(|index| Some((index, self.slots.get(index)?)));
+            if let Some((index, proven)) = slot.map(|(index, slot)| (index, !slot.load.is_on_trial())) {
+                self.prove(index, proven);
+            }
+        }
+    }
+
+    /// Tells the sets whether a slot's key has served, where that is news.
+    fn prove(&mut self, index: u32, proven: bool) {
+        let Some(slot) = self.slots.all.get_mut(index as usize).filter(|slot| slot.proven != proven) else {
+            return;
+        };
+        slot.proven = proven;
+        for sets in std::iter::once(&mut self.sets).chain(self.methods.values_mut()) {
+            sets.each().for_each(|set| set.prove(index, proven));
         }
     }
 

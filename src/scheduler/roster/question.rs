@@ -75,7 +75,11 @@ impl<'a> Question<'a> {
         match self.ask.from {
             From::All => {
                 let home = home.and_then(|key| self.at_home(key));
-                home.or_else(|| {
+                let proven = || {
+                    let mut tiers = self.set.tiers().filter(|_| self.ask.proven);
+                    tiers.find_map(|tier| self.proven_of_two(tier, random))
+                };
+                home.or_else(proven).or_else(|| {
                     self.set.tiers().find_map(|tier| match (strategy, tier) {
                         (Strategy::RoundRobin, _) => self.next_in_turn(tier),
                         (_, [group]) if group.shape.even => self.less_busy_of_two(group, random),
@@ -177,6 +181,23 @@ impl<'a> Question<'a> {
         Some(preferred(first, second, |slot| slot.load.score()))
     }
 
+    /// The less busy of two that have served; weights are not looked at.
+    fn proven_of_two(&self, tier: &[Group], mut random: u64) -> Option<&'a Slot> {
+        let all: usize = tier.iter().map(|group| group.proven().len()).sum();
+        let at = |mut position: usize| {
+            let index = tier.iter().find_map(|group| {
+                let index = group.proven().get(position).copied();
+                position = position.saturating_sub(group.proven().len());
+                index
+            });
+            self.usable(index?)
+        };
+        let start = draw(&mut random, all as u64) as usize;
+        let first = (start..all).chain(0..start).find_map(at)?;
+        let second = at(draw(&mut random, all as u64) as usize).filter(|slot| slot.key != first.key);
+        Some(second.map_or(first, |second| preferred(first, second, |slot| slot.load.score())))
+    }
+
     /// The same, where keys are to be drawn as often as their weights say.
     fn less_busy_by_weight(&self, tier: &[Group], mut random: u64) -> Option<&'a Slot> {
         let most = tier.iter().map(|group| group.shape.most).max()?;
@@ -220,7 +241,10 @@ impl<'a> Question<'a> {
     /// The least busy of the ready of a project, in its lowest tier.
     fn least_busy_of(&self, row: u32) -> Option<&'a Slot> {
         let ready = self.slots.of(row).iter().filter(|index| self.set.contains(**index));
-        ready.filter_map(|index| self.usable(*index)).min_by_key(|slot| (slot.tier, slot.load.score()))
+        let unknown = |slot: &Slot| self.ask.proven && slot.load.is_on_trial();
+        ready
+            .filter_map(|index| self.usable(*index))
+            .min_by_key(|slot| (unknown(slot), slot.tier, slot.load.score()))
     }
 
     /// A key of the project that a conversation went to; not where that would pass over a lower tier.

@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) row: u32,
     pub(super) until: Until,
     pub(super) load: Arc<Load>,
+    /// Whether the sets know it as one whose key has served.
+    pub(super) proven: bool,
     pub(super) tier: u8,
     rank: Rank,
     /// Which list of patterns its model must match; none: any model will do.
@@ -106,6 +108,7 @@ impl Slots {
                 fingerprint: key.fingerprint,
                 row,
                 until: until_of(keys, key),
+                proven: !load.is_on_trial(),
                 load,
                 tier: key.priority,
                 rank: Rank { group, weight: key.weight.max(1) },
@@ -117,7 +120,7 @@ impl Slots {
 
     /// A set of all slots.
     pub(super) fn ready(&self, now: Millis) -> Ready {
-        Ready::new(&self.shapes, self.all.iter().map(|slot| (slot.until, slot.rank)), now)
+        Ready::new(&self.shapes, self.all.iter().map(|slot| (slot.until, slot.rank, slot.proven)), now)
     }
 
     pub(super) fn get(&self, index: u32) -> Option<&Slot> {

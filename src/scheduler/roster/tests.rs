@@ -303,6 +303,34 @@ fn a_key_on_trial_gets_one_request_at_a_time_and_a_proven_one_many() {
     }
 }
 
+/// A request that met two dead keys is not to meet ten more while a good one stands by.
+#[test]
+fn a_question_for_proof_finds_the_one_that_served() {
+    for strategy in [Strategy::LeastLoaded, Strategy::RoundRobin, Strategy::Sticky] {
+        let mut world = World::new(strategy);
+        world.tell((1..=1_000).map(|key| added(key, None)));
+        let first = world.choose(&only(700), 0).unwrap();
+        first.lease.proven();
+        let proven = Ask { proven: true, ..model("pro") };
+        // While its first answer streams, of which the log knows nothing.
+        assert!((0..50).all(|random| world.choose(&proven, random).unwrap().key == KeyId(700)));
+        world.tell([served(300, "", "")]);
+        let mut found = BTreeSet::new();
+        for random in 0..50 {
+            let choice = world.choose(&proven, random).unwrap();
+            choice.lease.first_byte(500);
+            found.insert(choice.key.0);
+        }
+        assert_eq!(found, BTreeSet::from([300, 700]));
+        // What stands in the way counts as ever, and so does what was tried.
+        world.tell([closed(model_scope(&own(700), "pro"), FOR_EVER)]);
+        assert_eq!(world.key(&proven), Some(300));
+        assert!(world.key(&Ask { tried: &[KeyId(300)], ..proven }).is_some_and(|key| key != 700));
+        world.tell([reset(300)]);
+        assert_eq!(world.key(&Ask { proven: true, ..any() }), Some(700));
+    }
+}
+
 /// The first answer of a key may stream for minutes, and the log learns of it at its end.
 #[test]
 fn what_a_key_proved_is_kept_whatever_is_folded_meanwhile() {

@@ -30,6 +30,8 @@ pub(super) struct Journey {
     /// Those of them that Google refused at the door: once it has waited, the gates say whether they are as good
     /// as new.
     pub(super) refused: Vec<KeyId>,
+    /// How often Google refused it at the door.
+    pub(super) refusals: usize,
     ticket: Ticket,
     place: Place,
     /// Until when it leaves keys on trial to others.
@@ -85,6 +87,7 @@ impl Journeys {
             costly: 0,
             tried: Vec::new(),
             refused: Vec::new(),
+            refusals: 0,
             ticket: lines.ticket(),
             place,
             patience: None,

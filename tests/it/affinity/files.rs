@@ -4,12 +4,12 @@ use gemini_pool::simulated::Outcome;
 use serde_json::{Value, json};
 
 use super::{
-    about, app, begin_upload, delete, get, google, last_project, misses, name, one_of_each, pool, post,
-    send_piece, upload,
+    APPS, KEYS, about, app, begin_upload, delete, get, google, last_project, misses, name, one_of_each, pool,
+    post, send_piece, upload,
 };
 use crate::{
     scenario::Sdk,
-    support::{CLIENT_KEY, Setup},
+    support::{CLIENT_KEY, Server, Setup},
 };
 
 const MODELS: [&str; 3] = ["gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash"];
@@ -109,6 +109,32 @@ async fn an_upload_goes_on_without_a_credential_after_a_pulled_plug_and_its_id_i
     assert!(!events.contains(id), "the upload's id is in the log");
     assert!(!server.output().contains(id), "the upload's id is in what the server says");
     assert_eq!(send_piece(&app(&server, 0), &address.replace(id, "made-up"), 0, "x", true).await.0, 401);
+}
+
+/// Where a trusted proxy speaks TLS with the clients, the pieces go back through it, and not to a port without TLS.
+#[tokio::test]
+async fn the_address_of_an_upload_is_the_one_that_the_client_reached() {
+    let google = google().await;
+    let keys = KEYS.join(",");
+    let setup = Setup::new(&google, &[]).with("ALLOWED_API_KEYS", APPS[0]).with("GEMINI_API_KEYS", &keys);
+    let begin = async |server: &Server, host: &str| {
+        let start = app(server, 0)
+            .post("/upload/v1beta/files", &json!({"file": {}}))
+            .header("x-goog-upload-protocol", "resumable")
+            .header("x-goog-upload-command", "start")
+            .header("x-goog-upload-header-content-length", 4)
+            .header("x-forwarded-proto", "https")
+            .header("host", host);
+        let answer = start.send().await.unwrap();
+        answer.headers()["x-goog-upload-url"].to_str().unwrap().to_owned()
+    };
+    let server = setup.with("TRUSTED_PROXIES", "127.0.0.1").start();
+    let address = begin(&server, "gemini.example.org").await;
+    assert!(address.starts_with("https://gemini.example.org/upload/"), "{address}");
+    // Nobody else is believed.
+    let server = server.stop().0.with("TRUSTED_PROXIES", "").start();
+    let address = begin(&server, "gemini.example.org").await;
+    assert!(address.starts_with("http://gemini.example.org/upload/"), "{address}");
 }
 
 #[tokio::test]

@@ -65,6 +65,69 @@ async fn a_body_of_200_mb_is_refused_promptly_and_not_kept() {
     assert_eq!(of_type(&server.stop().0.log(), "Answered").len(), 3);
 }
 
+/// Begins an upload; gives the path of its pieces.
+async fn begin_upload(server: &Server) -> String {
+    let start = server
+        .app()
+        .post("/upload/v1beta/files", &serde_json::json!({"file": {"displayName": "large"}}))
+        .header("x-goog-upload-protocol", "resumable")
+        .header("x-goog-upload-command", "start")
+        .header("x-goog-upload-header-content-type", "text/plain");
+    let answer = start.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let address = answer.headers()["x-goog-upload-url"].to_str().unwrap().to_owned();
+    address.strip_prefix(&server.origin).unwrap().to_owned()
+}
+
+fn piece(path: &str, framing: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: pool\r\nx-goog-upload-command: upload, finalize\r\nx-goog-upload-offset: 0\r\n\
+         connection: close\r\n{framing}\r\n\r\n"
+    )
+}
+
+/// curl sends a file as one piece. It is never sent twice, so it need not be kept.
+#[tokio::test]
+async fn a_piece_of_an_upload_may_be_larger_than_any_body() {
+    let google = google().await;
+    google.edit(|world| world.payload_limit = 1 << 30);
+    let server = Setup::new(&google, &["AIza-good-1"]).with("MAX_BODY_BYTES", "1048576").start();
+    let (megabyte, count) = (vec![b'x'; 1 << 20], 120);
+    let told = piece(&begin_upload(&server).await, &format!("content-length: {}", count << 20));
+    let told = pour(&server, &told, &megabyte, count, b"").await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert!(peak(&server) < 100_000, "nothing of it is kept: {} kB", peak(&server));
+    let file: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(file["file"]["sizeBytes"], (count << 20).to_string(), "{file}");
+
+    let chunk = [format!("{:x}\r\n", megabyte.len()).as_bytes(), &megabyte, b"\r\n"].concat();
+    let untold = piece(&begin_upload(&server).await, "transfer-encoding: chunked");
+    let untold = pour(&server, &untold, &chunk, 3, b"0\r\n\r\n").await;
+    assert_eq!(untold.status, 200, "{}", untold.text());
+    let log = server.stop().0.log();
+    let attempts = of_type(&log, "Attempted");
+    // Each begins with a call of its own.
+    let pieces = [&attempts[1], &attempts[3]].map(|attempt| &attempt["verdict"]);
+    assert_eq!((attempts.len(), pieces), (4, [&"success".into(), &"success".into()]));
+}
+
+/// Who leaves in the middle of a piece has left, and no key is to blame.
+#[tokio::test]
+async fn a_piece_that_breaks_off_hurts_no_key() {
+    let google = google().await;
+    let server = Setup::new(&google, &["AIza-good-1"]).with("MAX_FAILURES_PER_KEY", "1").start();
+    let head = piece(&begin_upload(&server).await, "content-length: 104857600");
+    let mut socket = raw::connect(&server.origin).await;
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&vec![b'x'; 4 << 20]).await.unwrap();
+    google.wait_for(|seen| seen.len() == 2).await;
+    drop(socket);
+    let operator = server.operator().await;
+    let attempts = operator.events_of("Attempted", 2).await;
+    assert_eq!(attempts[1]["verdict"], "cancelled", "{attempts:?}");
+    operator.events_of("GateClosed", 0).await;
+}
+
 #[tokio::test]
 async fn a_large_body_within_the_limit_passes_in_bounded_memory() {
     let google = google().await;

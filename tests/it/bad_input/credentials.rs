@@ -40,6 +40,70 @@ async fn call(server: &Server, path: &str, (headers, query): &Way) -> (u16, Stri
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
+/// The pool without access keys is for this machine's programs. A page that its browser shows is none of them.
+#[tokio::test]
+async fn a_page_of_another_site_cannot_use_a_pool_without_access_keys() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", KEY)).await.unwrap();
+    let server = Setup::new(&google, &[KEY]).with("ALLOWED_API_KEYS", "").start();
+    let evil = [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("host", "evil.example"),
+        ("host", "evil.example:8000"),
+    ];
+    let send = async |path: &str, (name, value): (&str, &str)| {
+        let request = server.app_with(None).post(path, &ask("Hello"));
+        let request = request.header("content-type", "text/plain").header(name, value);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for header in evil {
+        let (status, answer) = send(GENERATE, header).await;
+        assert!(status == 403 && answer.contains("OTHER_SITE"), "{header:?}: {status} {answer}");
+    }
+    assert_eq!(google.seen_count(), 0);
+    let own = server.origin.clone();
+    for header in
+        [("origin", own.as_str()), ("host", "localhost"), ("sec-fetch-site", "none"), ("accept", "*/*")]
+    {
+        assert_eq!(send(GENERATE, header).await.0, 200, "{header:?}");
+    }
+    // Nor does it read the numbers, by a name of its own.
+    let metrics = async |host: &str| {
+        let request = server.app().http.get(format!("{}/metrics", server.origin)).header("host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((metrics("evil.example").await, metrics("localhost:1").await), (401, 200));
+}
+
+/// Where the operator lets a whole network in, by whichever name, pages of other sites stay out.
+#[tokio::test]
+async fn a_pool_that_is_open_on_purpose_is_open_to_programs() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", KEY)).await.unwrap();
+    let setup = Setup::new(&google, &[KEY]).with("ALLOWED_API_KEYS", "").with("ALLOW_ANONYMOUS", "true");
+    let server = setup.start();
+    for (name, value, wanted) in [("host", "pool.lan:8000", 200), ("origin", "https://evil.example", 403)] {
+        let request = server.app_with(None).post(GENERATE, &ask("Hello")).header(name, value);
+        assert_eq!(request.send().await.unwrap().status(), wanted, "{name}: {value}");
+    }
+}
+
+/// Strangers cost a line in the log each, but not as many as they like.
+#[tokio::test]
+async fn strangers_do_not_fill_the_log() {
+    let (google, server) = stage().await;
+    for _ in 0..200 {
+        assert_eq!(call(&server, GENERATE, &(Vec::new(), String::new())).await.0, 401);
+    }
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    let answered = of_type(&server.stop().0.log(), "Answered");
+    let (known, strangers): (Vec<_>, Vec<_>) = answered.iter().partition(|event| event["status"] == 200);
+    // A minute may have turned meanwhile.
+    assert_eq!(known.len(), 1);
+    assert!((60..=120).contains(&strangers.len()), "{} are recorded", strangers.len());
+    assert_eq!(google.seen_count(), 1);
+}
+
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 
 #[tokio::test]

@@ -11,13 +11,13 @@ use gemini_pool::simulated::{SimulatedGoogle, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Operator, Server, Setup, of_type};
+use crate::support::{Operator, Server, Setup, of_type, skipped};
 
 /// A small disk on a folder of the test's own; gone with it, also when the test fails.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// None where this user may not mount, with the reason on the test's output.
+    /// None where this user may not mount, which is said.
     fn on(folder: &Path) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
         // The log's file is made 64 MiB long without taking room, so a few megabytes do.
@@ -26,14 +26,12 @@ impl SmallDisk {
         match mounted {
             Ok(Output { status, .. }) if status.success() => Some(Self(folder.to_owned())),
             Ok(Output { stderr, .. }) => {
-                eprintln!(
-                    "skipped: a small disk cannot be mounted here: {}",
-                    String::from_utf8_lossy(&stderr)
-                );
+                let why = String::from_utf8_lossy(&stderr);
+                skipped(&format!("a small disk cannot be mounted here: {}", why.trim_end()));
                 None
             }
             Err(error) => {
-                eprintln!("skipped: a small disk cannot be mounted here: {error}");
+                skipped(&format!("a small disk cannot be mounted here: {error}"));
                 None
             }
         }

@@ -29,6 +29,19 @@ async fn a_session_takes_a_place_as_long_as_it_runs() {
     assert_eq!(google.seen_count(), 2);
 }
 
+/// Browsers ask nobody before they open a WebSocket from another site's page.
+#[tokio::test]
+async fn a_page_of_another_site_opens_no_session_without_an_access_key() {
+    let google = SimulatedGoogle::start(world().key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).with("ALLOWED_API_KEYS", "").start();
+    let Err(Error::Http(refused)) = dial(&server.origin, PATH, &[("origin", "https://evil.example")]).await
+    else {
+        panic!("it was let in")
+    };
+    assert_eq!(refused.status(), 403);
+    assert!(dial(&server.origin, PATH, &[("origin", &server.origin.clone())]).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_session_for_a_model_that_it_may_not_ask_is_closed_with_a_reason() {
     let (google, server) = stage(world().key("alpha", "AIza-good-1"), &["AIza-good-1"]).await;

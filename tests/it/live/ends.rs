@@ -36,6 +36,37 @@ async fn close_codes_pass_both_ways() {
     }
 }
 
+/// All sessions together have the memory that bodies have, and no more.
+#[tokio::test]
+async fn sessions_are_held_to_the_memory_there_is() {
+    let google = SimulatedGoogle::start(world().key("alpha", "AIza-good-1")).await.unwrap();
+    let small = Setup::new(&google, &["AIza-good-1"]).with("MAX_BODY_BYTES", "1024");
+    // Room for two.
+    let server = small.with("BODY_MEMORY_BYTES", "262144").start();
+    let (mut first, mut second) = (open(&server).await, open(&server).await);
+    let Err(Error::Http(refused)) = dial(&server.origin, PATH, &[("x-goog-api-key", CLIENT_KEY)]).await
+    else {
+        panic!("a third one was let in")
+    };
+    assert_eq!(refused.status(), 503);
+    first.send(turn(&"x".repeat(1 << 20))).await.unwrap();
+    let (code, text) = closed(&mut first).await;
+    assert!(code == 1013 && text.contains("BODY_MEMORY_FULL"), "{code} {text}");
+    // The other one goes on, and what the first had is there again.
+    talk(&mut second, "Hello").await;
+    drop(first);
+    let mut third = soon(async {
+        loop {
+            if let Ok((socket, _)) = dial(&server.origin, PATH, &[("x-goog-api-key", CLIENT_KEY)]).await {
+                return socket;
+            }
+        }
+    })
+    .await;
+    third.send(setup(LIVE)).await.unwrap();
+    assert_eq!(hear(&mut third).await, json!({"setupComplete": {}}));
+}
+
 #[tokio::test]
 async fn a_key_that_is_echoed_is_masked() {
     let (_google, server) = good().await;

@@ -117,7 +117,7 @@ async fn who_may_not_come_in_is_told_before_the_upgrade() {
     assert!(operator.events_of("Answered", 6).await.iter().all(|answered| answered["outcome"] == "refused"));
 }
 
-/// A session is gone on with by the key that had it, whichever the others are.
+/// A session is gone on with in its project, whichever keys the others have, and whatever happened meanwhile.
 #[tokio::test]
 async fn a_session_is_gone_on_with_in_the_project_where_it_began() {
     let world = world().key("alpha", "AIza-good-1").key("beta", "AIza-good-2").key("gamma", "AIza-good-3");
@@ -141,4 +141,13 @@ async fn a_session_is_gone_on_with_in_the_project_where_it_began() {
         drop(open(&server).await);
         close(&mut socket, 1000, "").await;
     }
+    // A pulled plug forgets none, and the handle itself is nowhere.
+    let handle = handle.unwrap();
+    let server = server.kill().start();
+    let mut socket = session(&server).await;
+    socket.send(resume(Some(&handle))).await.unwrap();
+    assert_eq!(hear(&mut socket).await, json!({"setupComplete": {}}));
+    assert_eq!(seen(&google, |seen| seen.status == Some(101)).await.key, owner);
+    let events = serde_json::to_string(&server.operator().await.events().await).unwrap();
+    assert!(events.contains("sessions/") && !events.contains(&handle));
 }

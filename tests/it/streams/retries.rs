@@ -153,6 +153,25 @@ async fn before(script: Script) -> Server {
     Setup::new(&google, &KEYS[..1]).with("GEMINI_BASE_URL", &google_of(vec![script]).await).start()
 }
 
+/// What belongs to one key is not waited for because others are there: they could not serve it.
+#[tokio::test]
+async fn nobody_waits_where_the_one_key_that_may_be_asked_has_been() {
+    let google = SimulatedGoogle::start(World::new()).await.unwrap();
+    let error = json!({"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE", "details": [
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"},
+    ]}});
+    let script = reply("503 Service Unavailable\r\ncontent-type: application/json", &error.to_string());
+    let setup = Setup::new(&google, &KEYS).with("GEMINI_BASE_URL", &google_of(vec![script]).await);
+    let server = setup.start();
+    let began = std::time::Instant::now();
+    // Nobody is known to own it, so the one keeper is asked.
+    let url = format!("{}/v1beta/files/nobody-knows", server.origin);
+    let answer = server.app().http.get(url).header("x-goog-api-key", crate::support::CLIENT_KEY);
+    assert_eq!(answer.send().await.unwrap().status(), 503);
+    assert!(began.elapsed().as_secs() < 6, "{:?}", began.elapsed());
+    assert_eq!(server.operator().await.events_of("Attempted", 1).await[0]["status"], 503);
+}
+
 #[tokio::test]
 async fn a_key_that_google_echoes_is_masked_wherever_it_stands() {
     let key = KEYS[0];
@@ -196,6 +215,28 @@ async fn a_key_that_google_echoes_is_masked_wherever_it_stands() {
         let log = server.stop().0.log();
         assert!(!format!("{log:?}").contains(key), "{name}");
     }
+}
+
+/// In there it cannot be masked, so the answer ends before it.
+#[tokio::test]
+async fn a_packed_answer_with_a_key_in_it_is_broken_off() {
+    let key = KEYS[0];
+    let google = SimulatedGoogle::start(World::new().key("alpha", key)).await.unwrap();
+    let server = Setup::new(&google, &KEYS[..1]).start();
+    let asks = async |text: &str| {
+        // The simulated Google says what it heard.
+        let request = server.app().post(GENERATE, &ask(text)).header("accept-encoding", "gzip");
+        // A short one ends before its head has gone out.
+        let answer = request.send().await.ok()?;
+        assert_eq!(answer.headers()["content-encoding"], "gzip");
+        answer.bytes().await.ok()
+    };
+    assert!(asks("Hello").await.is_some());
+    assert_eq!(asks(&format!("a key: {key}")).await, None);
+    let operator = server.operator().await;
+    let attempts = operator.events_of("Attempted", 2).await;
+    assert_eq!(attempts[1]["reason"], "an upstream key stood in it");
+    assert_eq!(operator.events_of("Answered", 2).await[1]["outcome"], "truncated");
 }
 
 #[tokio::test]
