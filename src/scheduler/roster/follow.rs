@@ -79,7 +79,7 @@ impl Roster {
             models_of(project).for_each(|model| cells.entry(model).or_default().push((row, project)));
         }
         for (model, projects) in cells {
-            projects.into_iter().for_each(|(row, project)| self.hear(row, model, Some(project)));
+            projects.into_iter().for_each(|(row, project)| self.refresh_of(row, model, Some(project)));
         }
         for (model, _) in keys.upstreams() {
             self.refresh_circuit(keys, model);
@@ -286,11 +286,11 @@ impl Roster {
     /// Brings a project's cell for a model up to what the state says.
     fn refresh_cell(&mut self, keys: &Keys, row: u32, model: &str) {
         let project = self.slots.name(row).and_then(|name| keys.project(name));
-        self.hear(row, model, project);
+        self.refresh_of(row, model, project);
     }
 
     /// The same, of a project that is at hand.
-    fn hear(&mut self, row: u32, model: &str, project: Option<&Project>) {
+    fn refresh_of(&mut self, row: u32, model: &str, project: Option<&Project>) {
         let shut = Shut::by_windows(project.and_then(|project| project.models.get(model)));
         let budget = project.and_then(|project| project.budgets.get(model));
         let id = match self.lanes.find(model) {
