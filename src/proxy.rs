@@ -19,7 +19,7 @@ pub mod retry;
 mod seek;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use parking_lot::Mutex;
@@ -225,7 +225,8 @@ impl Proxy {
         }
         record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
         let response =
-            match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
+            match self.read(id, arrived, peer, secure, &parts.method, &parts.uri, parts.headers, &mut record)
+            {
                 Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
@@ -242,6 +243,7 @@ impl Proxy {
         &self,
         id: RequestId,
         arrived: Instant,
+        peer: Option<IpAddr>,
         secure: bool,
         verb: &Method,
         uri: &Uri,
@@ -257,7 +259,7 @@ impl Proxy {
             return Err(Refusal::EphemeralToken);
         }
         let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
-        match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
+        match self.gatekeeper.admit(peer, &client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
             Admission::Anonymous => {}
             // Upload SDKs send no credential with the pieces: the upload's id is one.

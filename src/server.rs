@@ -22,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
+    auth::Open,
     config::Config,
     health::Health,
     ledger::{CommitError, clock::Clock, retention},
@@ -108,7 +109,7 @@ impl Service {
     /// # Errors
     /// [`Error::OpenToAll`], [`Error::Listen`].
     pub async fn listen(&self) -> Result<TcpListener, Error> {
-        let guarded = self.pool.ledger.state().access.iter().len() > 0 || self.config.allow_anonymous;
+        let guarded = self.pool.ledger.state().access.ever_had_one() || self.config.allow_anonymous;
         let host = match self.config.host {
             Some(host) if !guarded && !host.is_loopback() => return Err(Error::OpenToAll { host }),
             Some(host) => host,
@@ -130,7 +131,11 @@ impl Service {
     ) -> Result<(), Error> {
         let Self { pool, config } = self;
         let address = listener.local_addr().map_err(Error::Serve)?;
-        pool.gatekeeper.open_when_without_clients(address.ip().is_loopback() || config.allow_anonymous);
+        pool.gatekeeper.open_when_without_clients(match address.ip().is_loopback() {
+            _ if config.allow_anonymous => Open::ToAll,
+            true => Open::ToThisMachine,
+            false => Open::ToNobody,
+        });
         let started =
             ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
         pool.ledger.note(started).await.map_err(|error| Error::Record("started", error))?;

@@ -5,11 +5,11 @@ use std::{io, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::{Method, header::CONTENT_TYPE};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::Error;
-use crate::{config::Config, ledger::clock::Clock, pool, server::running_address};
+use crate::{auth::Signer, config::Config, ledger::clock::Clock, pool, server::running_address};
 
 /// Whoever watches containers waits no longer.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
@@ -30,22 +30,23 @@ pub(super) async fn ready(config: &Config) -> Result<(u16, Value), Error> {
 pub(super) struct Remote {
     client: reqwest::Client,
     address: SocketAddr,
-    token: SecretString,
+    /// A token is good for one call: a command may take longer than one lives.
+    signer: Signer,
 }
 
 impl Remote {
-    /// Finds the server of this data directory and signs a token for it.
+    /// Finds the server of this data directory, and what signs tokens for it.
     pub(super) fn connect(config: &Config) -> Result<Self, Error> {
         let address = running_address(&config.data_dir).ok_or_else(|| {
             Error::Remote(format!("{} names no address; is it still starting?", config.data_dir.display()))
         })?;
-        let token = pool::signer(config)?.cli_token(Clock::system().now()).text;
+        let signer = pool::signer(config)?;
         // The pool is on this machine: a proxy for the outer world would not find it.
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
             .map_err(|error| Error::Remote(error.to_string()))?;
-        Ok(Self { client, address, token })
+        Ok(Self { client, address, signer })
     }
 
     /// Calls it; gives the status and the body.
@@ -74,9 +75,15 @@ impl Remote {
         Ok((status, pieces))
     }
 
-    async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
+    /// A request with a token made for it.
+    fn request(&self, verb: Method, path: &str) -> reqwest::RequestBuilder {
+        let token = self.signer.cli_token(Clock::system().now()).text;
         let url = format!("http://{}/api{path}", self.address);
-        let mut request = self.client.request(verb, url).bearer_auth(self.token.expose_secret());
+        self.client.request(verb, url).bearer_auth(token.expose_secret())
+    }
+
+    async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
+        let mut request = self.request(verb, path);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
@@ -89,11 +96,7 @@ impl Remote {
 
     /// Listens to a stream of its events.
     pub(super) async fn listen(&self, path: &str) -> Result<Feed, Error> {
-        let url = format!("http://{}/api{path}", self.address);
-        let failed =
-            |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
-        let response =
-            self.client.get(url).bearer_auth(self.token.expose_secret()).send().await.map_err(failed)?;
+        let response = self.request(Method::GET, path).send().await.map_err(|error| self.silent(&error))?;
         if response.status().is_success() {
             return Ok(Feed { response, read: Vec::new() });
         }
@@ -148,4 +151,27 @@ pub(super) fn query(parameters: &[(&str, String)]) -> String {
         }
     }
     query
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[test]
+    fn each_call_brings_a_token_of_its_own() {
+        let remote = Remote {
+            client: reqwest::Client::new(),
+            address: ([127, 0, 0, 1], 1).into(),
+            signer: Signer::new(&SecretString::from("0123456789abcdef".to_owned())),
+        };
+        let token = || {
+            let request = remote.request(Method::GET, "/status").build().unwrap();
+            request.headers()["authorization"].to_str().unwrap().to_owned()
+        };
+        let (first, second) = (token(), token());
+        assert_ne!(first, second, "a command may take longer than a token lives");
+        assert!(remote.signer.read(second.strip_prefix("Bearer ").unwrap()).is_some());
+    }
 }
