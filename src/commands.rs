@@ -38,7 +38,6 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::Method;
 use projections::keys::{PRIORITY, WEIGHT};
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::admin::{AdminCommand, admin};
@@ -66,7 +65,7 @@ use crate::{
     config::Config,
     journal,
     ledger::{backup::Unreadable, clock::Clock},
-    pool::{self, Pool, restore::RestoreError},
+    pool::{self, Opening, Pool, restore::RestoreError},
 };
 
 /// Upstream keys.
@@ -301,17 +300,19 @@ enum Target {
 }
 
 impl Target {
+    /// One that is there.
     async fn open(config: &Config) -> Result<Self, Error> {
-        match Pool::open(config, Clock::system()).await {
-            Ok(pool) => {
-                if let Some(password) = &pool.made_password {
-                    let text = password.expose_secret();
-                    eprintln!(
-                        "An administrator's password was made; this is the only time it is shown: {text}"
-                    );
-                }
-                Ok(Self::Here(Arc::new(pool)))
-            }
+        Self::open_as(Opening::Finds, config).await
+    }
+
+    /// The same; where there is none, it is made.
+    async fn open_or_make(config: &Config) -> Result<Self, Error> {
+        Self::open_as(Opening::Makes, config).await
+    }
+
+    async fn open_as(opening: Opening, config: &Config) -> Result<Self, Error> {
+        match Pool::open(config, Clock::system(), opening).await {
+            Ok(pool) => Ok(Self::Here(Arc::new(pool))),
             Err(pool::Error::Journal(journal::Error::InUse { .. })) => {
                 Remote::connect(config).map(Self::There)
             }
@@ -382,7 +383,10 @@ pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
         _ => Map::new(),
     };
     let imported = if let KeysCommand::Import(args) = &command { Some(args.read()?) } else { None };
-    let target = Target::open(config).await?;
+    let target = match &command {
+        KeysCommand::Add { .. } | KeysCommand::Import(_) => Target::open_or_make(config).await?,
+        _ => Target::open(config).await?,
+    };
     let done = match (&command, imported) {
         (KeysCommand::Import(args), Some(found)) => args.run(found, &target).await,
         _ => on_keys(command, said, &target).await,

@@ -28,7 +28,7 @@ use crate::{
     ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
     metrics::Metrics,
-    pool::{self, ADDRESS_FILE, Pool},
+    pool::{self, ADDRESS_FILE, Opening, Pool},
     proxy::{Parts, Proxy},
 };
 
@@ -87,7 +87,7 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn open_by(config: Config, clock: Clock) -> Result<Self, Error> {
-        let pool = Pool::open(&config, clock).await?;
+        let pool = Pool::open(&config, clock, Opening::Serves).await?;
         pool.import_environment(&config).await?;
         Ok(Self { pool, config })
     }

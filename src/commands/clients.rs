@@ -164,7 +164,10 @@ pub async fn clients(command: ClientsCommand, config: &Config) -> Result<(), Err
         | ClientsCommand::Rotate { secret_stdin: true, .. } => Some(secret_line()?),
         _ => None,
     };
-    let target = Target::open(config).await?;
+    let target = match &command {
+        ClientsCommand::Create { .. } => Target::open_or_make(config).await?,
+        _ => Target::open(config).await?,
+    };
     let done = on_clients(command, secret, &target).await;
     target.close().await;
     done

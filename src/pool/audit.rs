@@ -99,8 +99,9 @@ impl Pool {
 /// Audits the log of a pool that does not run.
 ///
 /// # Errors
-/// [`Error::Journal`]: another process has it, or the journal does not open.
+/// [`Error::NoPool`]. [`Error::Journal`]: another process has it.
 pub fn of_stopped(config: &Config, clock: &Clock, progress: &mut dyn FnMut(Seq, Seq)) -> Result<Done, Error> {
+    super::refuse_without_a_pool(config)?;
     let began = clock.now();
     let report = match &config.database {
         Database::Memory => Report::default(),

@@ -3,7 +3,7 @@
 use projections::{Millis, Seq};
 use secrecy::SecretString;
 
-use super::{Error, Pool};
+use super::{Error, Opening, Pool};
 use crate::{
     config::{Config, Database},
     journal::fjall::FjallJournal,
@@ -33,7 +33,7 @@ pub async fn make_up(
         ..config.clone()
     };
     let began = wish.until.saturating_sub(Millis::from(days) * 24 * 3_600_000);
-    let pool = Pool::open(&config, Clock::driven(move || began)).await?;
+    let pool = Pool::open(&config, Clock::driven(move || began), Opening::Makes).await?;
     pool.import_environment(&config).await?;
     pool.close().await;
     let journal = FjallJournal::open(&folder.join("log"))?;

@@ -179,6 +179,51 @@ async fn another_password_in_the_environment_ends_every_session() {
 }
 
 #[tokio::test]
+async fn a_command_in_another_shell_leaves_the_password_alone() {
+    let google = google().await;
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let session = token(&server.origin, PASSWORD).await;
+    let (setup, _) = server.stop();
+    let log = setup.log();
+    let bare = setup.clone().with("ADMIN_PASSWORD", "");
+    let other = setup.clone().with("ADMIN_PASSWORD", "quite another one");
+    for shell in [&bare, &other] {
+        for arguments in [&["clients", "list"][..], &["keys", "list"], &["status"], &["settings", "list"]] {
+            let output = shell.run(arguments, "");
+            assert!(output.status.success(), "{arguments:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?} tells of no password");
+        }
+        assert_eq!(shell.log(), log, "nothing was written");
+    }
+    let server = setup.start();
+    assert_eq!(status(&server, &session).await, 200, "and no session ended");
+}
+
+#[test]
+fn a_folder_that_is_named_by_mistake_does_not_become_a_pool() {
+    let setup = Setup::alone();
+    for arguments in [
+        &["keys", "list"][..],
+        &["clients", "list"],
+        &["status"],
+        &["settings", "list"],
+        &["events", "list"],
+        &["requests", "list"],
+        &["explain", "--key", "1"],
+        &["audit", "verify"],
+        &["admin", "reset-password"],
+    ] {
+        let output = setup.run(arguments, "");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("there is no pool in ") && told.contains("keys add"), "{arguments:?}: {told}");
+        assert!(!setup.data().exists(), "{arguments:?} made something");
+    }
+    assert!(setup.run(&["keys", "add"], "AIza-first-0001").status.success());
+    assert!(setup.run(&["keys", "list"], "").status.success());
+}
+
+#[tokio::test]
 async fn a_lost_password_is_replaced_by_hand_on_a_running_and_on_a_stopped_pool() {
     let google = google().await;
     let server = Setup::new(&google, &["AIza-good-1"]).with("ADMIN_PASSWORD", "").start();
