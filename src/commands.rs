@@ -223,7 +223,7 @@ pub enum Error {
     #[error("this writes every upstream key as it is, unsealed; say --yes if that is what you want")]
     SayYes,
     /// None of them can be a key.
-    #[error("none of these can be a key: a key holds visible ASCII characters only, up to 512 of them")]
+    #[error("none of these can be a key: a key has 8 to 512 letters, digits, `.`, `_` and `-`")]
     AllInvalid,
     /// The list makes no sense.
     #[error("the keys must be a JSON array, or separated by lines, spaces or commas")]

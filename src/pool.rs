@@ -278,7 +278,10 @@ impl Pool {
             .gemini_api_keys
             .iter()
             .map(|secret| GivenKey { secret: secret.clone(), wanted: Wanted::default() });
-        self.add_keys(given.collect(), Actor::Env).await?;
+        let results = self.add_keys(given.collect(), Actor::Env).await?;
+        for (_, entry) in results.iter().zip(1_u32..).filter(|(result, _)| **result == GivenResult::NotAKey) {
+            tracing::warn!(entry, "this entry of GEMINI_API_KEYS cannot be a key, and is left out");
+        }
         let clients: Vec<NewClient> = config
             .allowed_api_keys
             .iter()

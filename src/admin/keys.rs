@@ -271,7 +271,7 @@ impl KeysApi {
             }
             Some(GivenResult::Taken(Added::Removed) | GivenResult::NotAKey) | None => Err(Problem::of(
                 Code::NotAKey,
-                "`key` wants visible ASCII characters, up to 512 of them, as every upstream key has",
+                "`key` wants 8 to 512 letters, digits, `.`, `_` and `-`, as every upstream key has",
             )
             .into()),
         }

@@ -142,7 +142,7 @@ fn found(text: &str, from: Source) -> Result<Found, Error> {
     let variables = variables(text);
     let has = |name: &str| variables.contains_key(name);
     let from = match from {
-        Source::Auto if text.trim_start().starts_with('[') => Source::GeminiPool,
+        Source::Auto if text.trim_start().starts_with(['[', '{']) => Source::GeminiPool,
         Source::Auto if has("GEMINI_API_KEYS") || has("ALLOWED_API_KEYS") => Source::Env,
         Source::Auto if has("API_KEYS") || has("ALLOWED_TOKENS") => Source::GeminiBalance,
         Source::Auto => Source::GptLoad,
@@ -257,6 +257,8 @@ mod tests {
         assert_eq!((lines.from, texts(&lines)), (Source::GptLoad, vec!["AIza-1", "AIza-2"]));
         let own = found(r#"[{"key": "AIza-1", "weight": 2}, "AIza-2"]"#, Source::Auto).unwrap();
         assert_eq!((own.from, own.keys.len()), (Source::GeminiPool, 2));
+        let answer = found(r#"{"keys": [{"key": "AIza-1", "weight": 2}]}"#, Source::Auto).unwrap();
+        assert_eq!((answer.from, answer.keys.len()), (Source::GeminiPool, 1));
     }
 
     #[test]

@@ -140,6 +140,24 @@ async fn what_is_exported_is_imported_as_it_was() {
     drop(first);
 }
 
+#[test]
+fn what_cannot_be_a_key_is_none() {
+    let setup = Setup::alone();
+    let page = "<html><body>no keys</body></html>";
+    for text in ["not a key!", page, "short-1", "https://example.org/keys", "API_KEYS=[\"AIza-first-0001\"]"]
+    {
+        let output = setup.run(&["keys", "add"], text);
+        assert_eq!(output.status.code(), Some(1), "{text}: {}", told(&output));
+        assert!(told(&output).starts_with("0 added"), "{text}: {}", told(&output));
+    }
+    let balance = setup.folder.path().join("balance.env");
+    fs::write(&balance, "API_KEYS=[\"AIza-first-0001\"]\n").unwrap();
+    let report = well(setup.run(&["keys", "import", "--from", "gpt-load", balance.to_str().unwrap()], ""));
+    assert!(report.contains("0 new, 0 there already, 1 invalid"), "{report}");
+    let answer = json!({"keys": [{"key": "AQ.Ab8RN6-an_opaque.key", "weight": 3}]}).to_string();
+    assert!(well(setup.run(&["keys", "add"], &answer)).starts_with("1 added"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_to_an_administrator_says_where_it_went() {
     let google = google().await;
