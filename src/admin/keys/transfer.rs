@@ -154,8 +154,8 @@ impl TransferApi {
     ) -> Result<ExportAnswer, Failure<{ AUTH | BODY | MISSING | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
-        let from = request.remote_addr().as_socket_addr().filter(|_| actor != Actor::Cli);
-        let address = from.map(|address| address.ip().to_string()).unwrap_or_default();
+        let from = whence(request, pool).0.filter(|_| actor != Actor::Cli);
+        let address = from.map(|address| address.to_string()).unwrap_or_default();
         let only = body.0.ids.map(|ids| ids.into_iter().map(KeyId).collect());
         let exported = pool.export_keys(only, actor, address).await?;
         let keys = exported.into_iter().map(view).collect();

@@ -161,7 +161,7 @@ fn what_cannot_be_a_key_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_to_an_administrator_says_where_it_went() {
     let google = google().await;
-    let server = Setup::new(&google, &KEYS[..2]).start();
+    let server = Setup::new(&google, &KEYS[..2]).with("TRUSTED_PROXIES", "127.0.0.1").start();
     let operator = server.operator().await;
     let (status, answer) =
         operator.call(reqwest::Method::POST, "/keys/export", Some(json!({"ids": [2]}))).await;
@@ -169,6 +169,17 @@ async fn an_export_to_an_administrator_says_where_it_went() {
     let event = operator.events_of("KeysExported", 1).await.remove(0);
     assert_eq!((&event["keys"], &event["address"]), (&json!([2]), &json!("127.0.0.1")));
     assert_eq!(event["actor"], json!({"admin": "admin"}));
+    // Through a proxy that is trusted: it is the asker's address that counts.
+    let through = |verb: reqwest::Method, path: &str| {
+        let request = crate::support::http().request(verb, format!("{}/api{path}", server.origin));
+        request.bearer_auth(operator.token()).header("x-forwarded-for", "203.0.113.7")
+    };
+    let asked =
+        through(reqwest::Method::POST, "/keys/export").json(&json!({"ids": [1]})).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    assert_eq!(through(reqwest::Method::GET, "/keys/1").send().await.unwrap().status(), 200);
+    assert_eq!(operator.events_of("KeysExported", 2).await[1]["address"], "203.0.113.7");
+    assert_eq!(operator.events_of("KeyRevealed", 1).await[0]["address"], "203.0.113.7");
     let (status, _) = operator.call(reqwest::Method::POST, "/keys/export", Some(json!({"ids": [99]}))).await;
     assert_eq!(status, 404);
 }
