@@ -139,7 +139,7 @@ pub struct Which {
     #[arg(long)]
     q: Option<String>,
     /// In this state: ready, cooling, failed or disabled
-    #[arg(long)]
+    #[arg(long, value_parser = ["ready", "cooling", "failed", "disabled"])]
     state: Option<String>,
     /// Of this project
     #[arg(long)]
@@ -154,7 +154,7 @@ pub struct Which {
     #[arg(long)]
     priority: Option<u8>,
     /// Ordered by id, label, state, project, added or last_used
-    #[arg(long)]
+    #[arg(long, value_parser = ["id", "label", "state", "project", "added", "last_used"])]
     sort: Option<String>,
     /// The last first
     #[arg(long)]
@@ -198,6 +198,14 @@ pub enum Error {
     /// A server has the log, and it cannot be asked.
     #[error("a running gemini-pool has this data directory, but it cannot be asked: {0}")]
     Remote(String),
+    /// There is no server to be asked.
+    #[error(
+        "{0}; only a running pool has a feed: start it, or read what there is by `gemini-pool events list`"
+    )]
+    NotRunning(String),
+    /// A backup that ended too early.
+    #[error("the backup broke off, so it was not kept")]
+    BrokenOff(#[source] io::Error),
     /// What the running server said.
     #[error("{0}")]
     Answer(String),
@@ -472,7 +480,11 @@ pub fn show_config(config: &Config, json: bool) -> Result<(), Error> {
     say(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-fn say(text: &str) -> Result<(), Error> {
+/// Prints a text and ends the line.
+///
+/// # Errors
+/// [`Error::Output`]; none where whoever reads has seen enough.
+pub fn say(text: &str) -> Result<(), Error> {
     match writeln!(io::stdout().lock(), "{text}") {
         // Whoever reads has seen enough (`| head`).
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -491,6 +503,9 @@ fn number(value: &Value, name: &str) -> u64 {
 /// One key a line, with what stands in its way.
 fn table(answer: &Value) -> String {
     let keys = answer.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
+    if keys.is_empty() && number(answer, "total") > 0 {
+        return "None of the keys fits.".to_owned();
+    }
     if keys.is_empty() {
         return "No keys yet. Add some: gemini-pool keys add < keys.txt".to_owned();
     }

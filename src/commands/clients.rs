@@ -186,7 +186,8 @@ async fn on_clients(command: ClientsCommand, secret: Option<String>, target: &Ta
             if json {
                 say(&format!("{:#}", json!({"allowed_keys": all, "next": null})))
             } else {
-                say(&table(&all))
+                let none_fits = search.is_some() && all.is_empty();
+                say(&if none_fits { "None of the access keys fits.".to_owned() } else { table(&all) })
             }
         }
         ClientsCommand::Set { id, said, json } => {

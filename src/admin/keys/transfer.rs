@@ -13,6 +13,7 @@ use crate::{
         Tag, Token,
         problem::{AUTH, BODY, CONFLICT, Failure, LOG, MISSING, Problem},
         serving,
+        session::whence,
     },
     ledger::rules::{Added, AddedClient},
     pool::{ExportedKey, GivenKey, GivenResult, Pool},
