@@ -93,9 +93,9 @@ pub struct Config {
     pub outbound_proxy: Option<Proxy>,
     /// MAX_FAILURES_PER_KEY
     pub max_failures_per_key: u32,
-    /// MAX_ATTEMPTS
+    /// KEY_RECHECK_INTERVAL
     pub key_recheck_interval: Duration,
-    /// See [`SETTINGS`].
+    /// MAX_ATTEMPTS
     pub max_attempts: u8,
     /// QUEUE_TIMEOUT: how long a request may wait for a key; zero: not at all
     pub queue_timeout: Duration,
