@@ -477,7 +477,10 @@ pub fn show_config(config: &Config, json: bool) -> Result<(), Error> {
         let value = if shown.value.is_empty() { "-" } else { &shown.value };
         format!("{:width$}  {:11}  {value}", shown.name, shown.origin)
     });
-    say(&lines.collect::<Vec<_>>().join("\n"))
+    say(&lines.collect::<Vec<_>>().join("\n"))?;
+    // Not among the values: scripts read those.
+    eprintln!("So a start would use them. What is in force may be another thing: gemini-pool settings list");
+    Ok(())
 }
 
 /// Prints a text and ends the line.

@@ -191,7 +191,10 @@ impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "the settings have {} mistake(s):", self.0.len())?;
         self.0.iter().try_for_each(|mistake| writeln!(f, "  {}: {}", mistake.name, mistake.wants))?;
-        write!(f, "Each setting is explained in .env.example; `gemini-pool config` shows what is in force.")
+        write!(
+            f,
+            "Each setting is explained in .env.example; `gemini-pool config` shows what a start would use."
+        )
     }
 }
 

@@ -100,7 +100,8 @@ enum Command {
     /// For those who work on this program
     #[command(subcommand, hide = true)]
     Dev(commands::DevCommand),
-    /// Each setting, its value (secrets masked) and where it came from
+    /// Each setting as a start would use it (secrets masked), and where it came from; `settings list` shows what is in
+    /// force
     Config {
         /// As JSON
         #[arg(long)]
