@@ -246,6 +246,7 @@ fn app(
             let path = request.uri().path();
             let ours =
                 matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");
+            let of_api = path.starts_with("/api");
             // The proxy's requests hold tokens of their own, as long as their answers stream.
             let _token = ours.then_some(token);
             let answered = if ours {
@@ -255,6 +256,9 @@ fn app(
             };
             answered.unwrap_or_else(|_| {
                 tracing::error!("a handler panicked; its request was answered with 500");
+                if of_api {
+                    return admin::failed();
+                }
                 Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).content_type("application/json").body(
                     r#"{"error":{"code":500,"message":"Gemini-Pool failed at this request; its log says more.","status":"INTERNAL"}}"#,
                 )

@@ -15,7 +15,7 @@ use poem::Request;
 use super::problem::{Code, Problem};
 
 /// The cookie's name.
-const NAME: &str = "gemini_pool_session";
+pub(super) const NAME: &str = "gemini_pool_session";
 /// What a change by cookie has to bring.
 const WITH: (&str, &str) = ("x-requested-with", "gemini-pool");
 

@@ -69,6 +69,19 @@ async fn a_browsers_cookie_reads_and_changes_only_what_its_own_page_asks() {
     };
     let ours = ("x-requested-with", "gemini-pool");
     assert_eq!(patch(&[]).await, (403, json!("cross_site")));
+    let document: Value =
+        http().get(format!("{}/api/openapi.json", server.origin)).send().await.unwrap().json().await.unwrap();
+    let scheme = &document["components"]["securitySchemes"]["cookie"];
+    assert_eq!((&scheme["type"], &scheme["in"]), (&json!("apiKey"), &json!("cookie")));
+    assert_eq!(pair.split_once('=').unwrap().0, scheme["name"].as_str().unwrap());
+    let operation = &document["paths"]["/keys/{key_id}"]["patch"];
+    assert_eq!(operation["security"], json!([{"token": []}, {"cookie": []}]));
+    for (status, name) in [("403", "CrossSite"), ("500", "Internal")] {
+        assert_eq!(operation["responses"][status]["$ref"], format!("#/components/responses/{name}"));
+        let content = &document["components"]["responses"][name]["content"];
+        assert!(content["application/problem+json"]["schema"].is_object(), "{status}");
+    }
+    assert!(document["paths"]["/login"]["post"]["responses"]["403"].is_object());
     assert_eq!(patch(&[ours, ("origin", "https://evil.example")]).await, (403, json!("cross_site")));
     assert_eq!(patch(&[ours, ("sec-fetch-site", "cross-site")]).await, (403, json!("cross_site")));
     assert_eq!(patch(&[ours, ("origin", server.origin.as_str())]).await.0, 200);

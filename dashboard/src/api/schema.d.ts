@@ -3698,7 +3698,35 @@ export interface components {
             wants: string;
         };
     };
-    responses: never;
+    responses: {
+        /** @description A parameter that is none of this call's (`bad_parameter`). */
+        BadParameter: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+        /** @description A change by a browser's cookie that may be another site's (`cross_site`). It wants the header `X-Requested-With: gemini-pool`; a change by a bearer token does not. */
+        CrossSite: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+        /** @description A fault of the pool's own (`internal`); its log says more. */
+        Internal: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -3752,6 +3780,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -3790,6 +3819,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -3850,6 +3880,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     create_allowed_key: {
@@ -3909,6 +3940,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -3945,6 +3977,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4005,6 +4038,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     update_allowed_key: {
@@ -4060,6 +4094,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4096,6 +4131,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4149,6 +4185,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4167,6 +4204,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4184,6 +4222,12 @@ export interface operations {
             header?: {
                 /** @description Replace it only if it is still at this revision. */
                 "If-Match"?: string;
+                /**
+                 * @description A word of the caller's: a repetition with the same word and body gets the first answer again and replaces
+                 *     nothing.
+                 *     Kept for a day, and forgotten at a restart.
+                 */
+                "Idempotency-Key"?: string;
             };
             path: {
                 /** @description Its number. */
@@ -4227,6 +4271,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4272,6 +4317,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The Idempotency-Key belongs to another request. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4301,6 +4356,7 @@ export interface operations {
                     "application/json": components["schemas"]["AuditView"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4310,6 +4366,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     start_audit: {
@@ -4330,6 +4387,7 @@ export interface operations {
                     "application/json": components["schemas"]["AuditView"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4339,6 +4397,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4370,6 +4430,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4379,6 +4440,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4451,6 +4513,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4538,6 +4601,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4597,6 +4661,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4672,6 +4737,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Something stands in the way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description It is older than what the log kept. */
             410: {
                 headers: {
@@ -4681,6 +4755,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4740,6 +4815,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     cancel_job: {
@@ -4781,6 +4857,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4790,6 +4867,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_keys: {
@@ -4849,6 +4927,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     add_key: {
@@ -4908,6 +4987,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -4944,6 +5024,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5016,6 +5097,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5043,6 +5125,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5103,6 +5186,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5139,6 +5223,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5198,6 +5283,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5225,6 +5311,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5284,6 +5371,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5311,6 +5399,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5370,6 +5459,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5397,6 +5487,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5462,6 +5553,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5489,6 +5581,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5503,7 +5596,13 @@ export interface operations {
     test_keys: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A word of the caller's: a repetition with the same word and body gets the first answer again and begins
+                 *     nothing. Kept for a day, and forgotten at a restart.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5551,6 +5650,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5578,6 +5678,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The Idempotency-Key belongs to another request. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description Too many: try again later. */
             429: {
                 headers: {
@@ -5589,6 +5698,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5651,6 +5761,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5678,6 +5789,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5738,6 +5850,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5765,6 +5878,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5779,7 +5893,14 @@ export interface operations {
     import_keys: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A word of the caller's: a repetition with the same word and body gets the first answer again and adds
+                 *     nothing.
+                 *     Kept for a day, and forgotten at a restart.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5827,6 +5948,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -5854,6 +5976,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The Idempotency-Key belongs to another request. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5915,6 +6047,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5971,6 +6104,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5998,6 +6132,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6067,6 +6202,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6103,6 +6239,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6167,6 +6304,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6219,6 +6357,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6228,6 +6367,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6289,6 +6429,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     test_key: {
@@ -6339,6 +6480,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6366,6 +6508,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6428,6 +6571,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     login: {
@@ -6479,6 +6623,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6508,6 +6653,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6537,6 +6683,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -6546,6 +6693,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6602,6 +6751,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6620,6 +6770,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6685,6 +6836,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_projects: {
@@ -6705,6 +6857,7 @@ export interface operations {
                     "application/json": components["schemas"]["ProjectList"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -6714,6 +6867,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_request_logs: {
@@ -6783,6 +6937,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6857,6 +7012,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6935,6 +7091,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6994,6 +7151,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7050,6 +7208,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     get_session: {
@@ -7070,6 +7229,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionView"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -7079,6 +7239,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_settings: {
@@ -7101,6 +7262,7 @@ export interface operations {
                     "application/json": components["schemas"]["SettingList"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -7110,6 +7272,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     update_settings: {
@@ -7196,6 +7359,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description It was changed meanwhile: its ETag is not the one in If-Match. */
             412: {
                 headers: {
@@ -7223,6 +7387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7286,6 +7451,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Something stands in the way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description It is older than what the log kept. */
             410: {
                 headers: {
@@ -7295,6 +7469,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7360,6 +7535,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Something stands in the way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description It is older than what the log kept. */
             410: {
                 headers: {
@@ -7369,6 +7553,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7419,6 +7604,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::Request;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::Json};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Header, payload::Json};
 use projections::{KeyId, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -11,7 +11,7 @@ use super::{bulk::MOST, wishes::NewKey};
 use crate::{
     admin::{
         Tag, Token,
-        problem::{AUTH, BODY, CONFLICT, Failure, LOG, MISSING, Problem},
+        problem::{AUTH, BODY, CONFLICT, Failure, LOG, MISSING, Problem, REUSED},
         serving,
         session::whence,
     },
@@ -114,8 +114,13 @@ impl TransferApi {
     async fn import(
         &self,
         token: Token,
+        /// A word of the caller's: a repetition with the same word and body gets the first answer again and adds
+        /// nothing.
+        /// Kept for a day, and forgotten at a restart.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
+        _idempotency_key: Header<Option<String>>,
         body: Json<ToImport>,
-    ) -> Result<Json<ImportReport>, Failure<{ AUTH | BODY | CONFLICT | LOG }>> {
+    ) -> Result<Json<ImportReport>, Failure<{ AUTH | BODY | CONFLICT | REUSED | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let ToImport { keys, clients, dry_run } = body.0;
