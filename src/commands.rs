@@ -26,6 +26,7 @@ mod said;
 mod settings;
 mod simulate;
 mod status;
+mod testing;
 
 use std::{
     io::{self, Write},
@@ -439,20 +440,7 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             target.call(Method::POST, "/keys/bulk_reset", Some(json!({"ids": ids}))).await?;
             say(&format!("{} reset", ids.len()))
         }
-        KeysCommand::Test { ids: Ids { ids }, model } => {
-            let mut failed = Vec::new();
-            for id in ids {
-                let body = json!({"model": model});
-                let seen = target.call(Method::POST, &format!("/keys/{id}/test"), Some(body)).await?;
-                let text = |name: &str| seen.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                let latency = seen.get("latency_ms").and_then(Value::as_u64).unwrap_or_default();
-                say(&format!("{id}\t{}\t{} ms\t{}", text("verdict"), latency, text("reason")))?;
-                if seen.get("passed") != Some(&Value::Bool(true)) {
-                    failed.push(id);
-                }
-            }
-            if failed.is_empty() { Ok(()) } else { Err(Error::Failed { keys: failed }) }
-        }
+        KeysCommand::Test { ids: Ids { ids }, model } => testing::test(&ids, model.as_deref(), target).await,
         KeysCommand::Enable(Ids { ids }) => switch(target, &ids, true).await,
         KeysCommand::Disable(Ids { ids }) => switch(target, &ids, false).await,
     }

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Error, Target, backup::NewFile, said::parse_keys, say};
+use super::{Error, Target, backup::NewFile, progress, said::parse_keys, say};
 use crate::config::read::split_keys;
 
 /// Standard input or output.
@@ -102,7 +102,10 @@ impl ImportArgs {
     pub(super) async fn run(&self, found: Found, target: &Target) -> Result<(), Error> {
         let Found { from, keys, clients } = found;
         let body = json!({"keys": keys, "clients": clients, "dry_run": self.dry_run});
-        let answer = target.call(Method::POST, "/keys/import", Some(body)).await?;
+        let spinner = progress::spinner("importing");
+        let answer = target.call(Method::POST, "/keys/import", Some(body)).await;
+        spinner.finish_and_clear();
+        let answer = answer?;
         if self.json {
             return say(&format!("{answer:#}"));
         }
