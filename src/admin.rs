@@ -156,6 +156,12 @@ pub fn openapi() -> String {
     document::Document::of_this_program().text().to_owned()
 }
 
+/// What is answered where a handler panicked.
+pub(crate) fn failed() -> poem::Response {
+    let problem = problem::Problem::of(problem::Code::Internal, "the server's log says more");
+    poem::IntoResponse::into_response(problem)
+}
+
 /// Everything below `/api`.
 pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint<Output = poem::Response> {
     let routes = Route::new().nest("/", service(Some(Arc::clone(&pool)))).into_endpoint().map_to_response();

@@ -7,13 +7,7 @@
 mod admins;
 mod tokens;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use parking_lot::RwLock;
@@ -26,6 +20,7 @@ pub use self::{
 use crate::{
     gemini::{headers::API_KEY, target::query_credentials},
     ledger::View,
+    network::is_of_this_machine,
     vault::Vault,
 };
 
@@ -43,37 +38,66 @@ pub enum Admission {
     },
 }
 
+/// Who is let in without an access key, while there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Open {
+    /// Nobody.
+    #[default]
+    ToNobody,
+    /// This machine's own requests, as long as no access key was ever made.
+    ToThisMachine,
+    /// Everybody, as ALLOW_ANONYMOUS says.
+    ToAll,
+}
+
 /// Lets apps in.
 pub struct Gatekeeper {
     vault: Arc<Vault>,
-    clients: RwLock<HashMap<Digest, ClientId>>,
-    /// Whether everybody may come in while no client is configured.
-    open: AtomicBool,
+    doors: RwLock<Doors>,
+}
+
+#[derive(Default)]
+struct Doors {
+    clients: HashMap<Digest, ClientId>,
+    /// Whether there is or ever was a client. Taking the last one's access away gives it to nobody else.
+    ever_had_one: bool,
+    open: Open,
+}
+
+impl Doors {
+    fn lets_in_anybody(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+        self.clients.is_empty()
+            && match self.open {
+                Open::ToNobody => false,
+                Open::ToThisMachine => !self.ever_had_one && is_of_this_machine(peer, headers),
+                Open::ToAll => true,
+            }
+    }
 }
 
 impl Gatekeeper {
     /// Closed until [`Gatekeeper::open_when_without_clients`].
     #[must_use]
     pub fn new(vault: Arc<Vault>) -> Self {
-        Self { vault, clients: RwLock::default(), open: AtomicBool::new(false) }
+        Self { vault, doors: RwLock::default() }
     }
 
-    /// Says whether requests without a credential are let in while there are no clients.
-    pub fn open_when_without_clients(&self, open: bool) {
-        self.open.store(open, Ordering::Release);
+    /// Says whose requests without a credential are let in while there are no clients.
+    pub fn open_when_without_clients(&self, open: Open) {
+        self.doors.write().open = open;
     }
 
     /// Looks for a known credential in the four places where Google's clients put one.
-    pub fn admit(&self, headers: &HeaderMap, query: &str) -> Admission {
-        let clients = self.clients.read();
-        if clients.is_empty() && self.open.load(Ordering::Acquire) {
+    pub fn admit(&self, peer: Option<IpAddr>, headers: &HeaderMap, query: &str) -> Admission {
+        let doors = self.doors.read();
+        if doors.lets_in_anybody(peer, headers) {
             return Admission::Anonymous;
         }
         let mut presented = false;
         let mut find = |credential: &[u8]| {
             presented = true;
             // The digest is keyed, so how long the look-up takes says nothing about any credential.
-            clients.get(&self.vault.client_digest(credential)).copied()
+            doors.clients.get(&self.vault.client_digest(credential)).copied()
         };
         let in_header = headers.get(API_KEY).and_then(|value| find(value.as_bytes()));
         let client = in_header
@@ -87,7 +111,9 @@ impl Gatekeeper {
 
 impl View for Gatekeeper {
     fn rebuild(&self, state: &State) {
-        *self.clients.write() = state.access.iter().map(|client| (client.digest, client.id)).collect();
+        let mut doors = self.doors.write();
+        doors.clients = state.access.iter().map(|client| (client.digest, client.id)).collect();
+        doors.ever_had_one = state.access.ever_had_one();
     }
 
     fn folded(&self, state: &State, events: &[Recorded]) {
@@ -103,4 +129,27 @@ impl View for Gatekeeper {
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_access_keys_only_this_machine_comes_in_and_once_there_was_one_nobody() {
+        let here = "127.0.0.1".parse().ok();
+        let mut forwarded = HeaderMap::new();
+        forwarded.insert("x-forwarded-for", http::HeaderValue::from_static("203.0.113.9"));
+        let plain = HeaderMap::new();
+        let asked = |open, ever_had_one| {
+            let doors = Doors { open, ever_had_one, ..Doors::default() };
+            let elsewhere = "203.0.113.9".parse().ok();
+            [(here, &plain), (here, &forwarded), (elsewhere, &plain), (None, &plain)]
+                .map(|(peer, headers)| doors.lets_in_anybody(peer, headers))
+        };
+        assert_eq!(asked(Open::ToThisMachine, false), [true, false, false, false]);
+        assert_eq!(asked(Open::ToThisMachine, true), [false; 4]);
+        assert_eq!(asked(Open::ToNobody, false), [false; 4]);
+        assert_eq!(asked(Open::ToAll, true), [true; 4]);
+    }
 }

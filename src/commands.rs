@@ -26,6 +26,7 @@ mod said;
 mod settings;
 mod simulate;
 mod status;
+mod testing;
 
 use std::{
     io::{self, Write},
@@ -38,7 +39,6 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::Method;
 use projections::keys::{PRIORITY, WEIGHT};
-use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 pub use self::admin::{AdminCommand, admin};
@@ -66,7 +66,7 @@ use crate::{
     config::Config,
     journal,
     ledger::{backup::Unreadable, clock::Clock},
-    pool::{self, Pool, restore::RestoreError},
+    pool::{self, Opening, Pool, restore::RestoreError},
 };
 
 /// Upstream keys.
@@ -140,7 +140,7 @@ pub struct Which {
     #[arg(long)]
     q: Option<String>,
     /// In this state: ready, cooling, failed or disabled
-    #[arg(long)]
+    #[arg(long, value_parser = ["ready", "cooling", "failed", "disabled"])]
     state: Option<String>,
     /// Of this project
     #[arg(long)]
@@ -155,7 +155,7 @@ pub struct Which {
     #[arg(long)]
     priority: Option<u8>,
     /// Ordered by id, label, state, project, added or last_used
-    #[arg(long)]
+    #[arg(long, value_parser = ["id", "label", "state", "project", "added", "last_used"])]
     sort: Option<String>,
     /// The last first
     #[arg(long)]
@@ -199,6 +199,14 @@ pub enum Error {
     /// A server has the log, and it cannot be asked.
     #[error("a running gemini-pool has this data directory, but it cannot be asked: {0}")]
     Remote(String),
+    /// There is no server to be asked.
+    #[error(
+        "{0}; only a running pool has a feed: start it, or read what there is by `gemini-pool events list`"
+    )]
+    NotRunning(String),
+    /// A backup that ended too early.
+    #[error("the backup broke off, so it was not kept")]
+    BrokenOff(#[source] io::Error),
     /// What the running server said.
     #[error("{0}")]
     Answer(String),
@@ -224,7 +232,7 @@ pub enum Error {
     #[error("this writes every upstream key as it is, unsealed; say --yes if that is what you want")]
     SayYes,
     /// None of them can be a key.
-    #[error("none of these can be a key: a key holds visible ASCII characters only, up to 512 of them")]
+    #[error("none of these can be a key: a key has 8 to 512 letters, digits, `.`, `_` and `-`")]
     AllInvalid,
     /// The list makes no sense.
     #[error("the keys must be a JSON array, or separated by lines, spaces or commas")]
@@ -301,17 +309,19 @@ enum Target {
 }
 
 impl Target {
+    /// One that is there.
     async fn open(config: &Config) -> Result<Self, Error> {
-        match Pool::open(config, Clock::system()).await {
-            Ok(pool) => {
-                if let Some(password) = &pool.made_password {
-                    let text = password.expose_secret();
-                    eprintln!(
-                        "An administrator's password was made; this is the only time it is shown: {text}"
-                    );
-                }
-                Ok(Self::Here(Arc::new(pool)))
-            }
+        Self::open_as(Opening::Finds, config).await
+    }
+
+    /// The same; where there is none, it is made.
+    async fn open_or_make(config: &Config) -> Result<Self, Error> {
+        Self::open_as(Opening::Makes, config).await
+    }
+
+    async fn open_as(opening: Opening, config: &Config) -> Result<Self, Error> {
+        match Pool::open(config, Clock::system(), opening).await {
+            Ok(pool) => Ok(Self::Here(Arc::new(pool))),
             Err(pool::Error::Journal(journal::Error::InUse { .. })) => {
                 Remote::connect(config).map(Self::There)
             }
@@ -382,7 +392,10 @@ pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
         _ => Map::new(),
     };
     let imported = if let KeysCommand::Import(args) = &command { Some(args.read()?) } else { None };
-    let target = Target::open(config).await?;
+    let target = match &command {
+        KeysCommand::Add { .. } | KeysCommand::Import(_) => Target::open_or_make(config).await?,
+        _ => Target::open(config).await?,
+    };
     let done = match (&command, imported) {
         (KeysCommand::Import(args), Some(found)) => args.run(found, &target).await,
         _ => on_keys(command, said, &target).await,
@@ -427,20 +440,7 @@ async fn on_keys(command: KeysCommand, said: Map<String, Value>, target: &Target
             target.call(Method::POST, "/keys/bulk_reset", Some(json!({"ids": ids}))).await?;
             say(&format!("{} reset", ids.len()))
         }
-        KeysCommand::Test { ids: Ids { ids }, model } => {
-            let mut failed = Vec::new();
-            for id in ids {
-                let body = json!({"model": model});
-                let seen = target.call(Method::POST, &format!("/keys/{id}/test"), Some(body)).await?;
-                let text = |name: &str| seen.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                let latency = seen.get("latency_ms").and_then(Value::as_u64).unwrap_or_default();
-                say(&format!("{id}\t{}\t{} ms\t{}", text("verdict"), latency, text("reason")))?;
-                if seen.get("passed") != Some(&Value::Bool(true)) {
-                    failed.push(id);
-                }
-            }
-            if failed.is_empty() { Ok(()) } else { Err(Error::Failed { keys: failed }) }
-        }
+        KeysCommand::Test { ids: Ids { ids }, model } => testing::test(&ids, model.as_deref(), target).await,
         KeysCommand::Enable(Ids { ids }) => switch(target, &ids, true).await,
         KeysCommand::Disable(Ids { ids }) => switch(target, &ids, false).await,
     }
@@ -465,10 +465,17 @@ pub fn show_config(config: &Config, json: bool) -> Result<(), Error> {
         let value = if shown.value.is_empty() { "-" } else { &shown.value };
         format!("{:width$}  {:11}  {value}", shown.name, shown.origin)
     });
-    say(&lines.collect::<Vec<_>>().join("\n"))
+    say(&lines.collect::<Vec<_>>().join("\n"))?;
+    // Not among the values: scripts read those.
+    eprintln!("So a start would use them. What is in force may be another thing: gemini-pool settings list");
+    Ok(())
 }
 
-fn say(text: &str) -> Result<(), Error> {
+/// Prints a text and ends the line.
+///
+/// # Errors
+/// [`Error::Output`]; none where whoever reads has seen enough.
+pub fn say(text: &str) -> Result<(), Error> {
     match writeln!(io::stdout().lock(), "{text}") {
         // Whoever reads has seen enough (`| head`).
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -487,6 +494,9 @@ fn number(value: &Value, name: &str) -> u64 {
 /// One key a line, with what stands in its way.
 fn table(answer: &Value) -> String {
     let keys = answer.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
+    if keys.is_empty() && number(answer, "total") > 0 {
+        return "None of the keys fits.".to_owned();
+    }
     if keys.is_empty() {
         return "No keys yet. Add some: gemini-pool keys add < keys.txt".to_owned();
     }

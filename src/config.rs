@@ -95,9 +95,9 @@ pub struct Config {
     pub outbound_proxy: Option<Proxy>,
     /// MAX_FAILURES_PER_KEY
     pub max_failures_per_key: u32,
-    /// MAX_ATTEMPTS
+    /// KEY_RECHECK_INTERVAL
     pub key_recheck_interval: Duration,
-    /// See [`SETTINGS`].
+    /// MAX_ATTEMPTS
     pub max_attempts: u8,
     /// QUEUE_TIMEOUT: how long a request may wait for a key; zero: not at all
     pub queue_timeout: Duration,
@@ -193,7 +193,10 @@ impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "the settings have {} mistake(s):", self.0.len())?;
         self.0.iter().try_for_each(|mistake| writeln!(f, "  {}: {}", mistake.name, mistake.wants))?;
-        write!(f, "Each setting is explained in .env.example; `gemini-pool config` shows what is in force.")
+        write!(
+            f,
+            "Each setting is explained in .env.example; `gemini-pool config` shows what a start would use."
+        )
     }
 }
 

@@ -151,6 +151,14 @@ pub enum Error {
         /// Where it once ended.
         known: Seq,
     },
+    /// Something in its files is not what was written there.
+    #[error("{what} in {path} is damaged: restore a backup of the data directory")]
+    Damaged {
+        /// Which part, and in which file.
+        what: String,
+        /// Where.
+        path: PathBuf,
+    },
     /// The store failed.
     #[error("cannot {what} the journal in {path}")]
     Store {
@@ -192,6 +200,15 @@ pub trait Journal: Derived + Send + Sync {
     /// # Errors
     /// [`Error::Store`].
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error>;
+
+    /// One record, looked up by itself: damage elsewhere does not hide it.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Damaged`]: it cannot be read.
+    fn record(&self, seq: Seq) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.read(seq.saturating_sub(1), 1)?.pop();
+        Ok(found.filter(|entry| entry.seq == seq).map(|entry| entry.frame))
+    }
 
     /// Up to `limit` entries before `before`, the newest first.
     ///

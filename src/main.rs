@@ -100,7 +100,8 @@ enum Command {
     /// For those who work on this program
     #[command(subcommand, hide = true)]
     Dev(commands::DevCommand),
-    /// Each setting, its value (secrets masked) and where it came from
+    /// Each setting as a start would use it (secrets masked), and where it came from; `settings list` shows what is in
+    /// force
     Config {
         /// As JSON
         #[arg(long)]
@@ -118,8 +119,15 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Completions { shell }) = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "gemini-pool", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "gemini-pool", &mut script);
+        return match commands::say(String::from_utf8_lossy(&script).trim_end()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("gemini-pool: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let mut flags = BTreeMap::new();
     let Flags { port, host, data_dir } = cli.settings;
@@ -184,10 +192,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Admin(command) => Ok(commands::admin(command, &config).await?),
         // Written before any setting was read.
         Command::Completions { .. } => Ok(()),
-        Command::Openapi => {
-            print!("{}", gemini_pool::admin::openapi());
-            Ok(())
-        }
+        Command::Openapi => Ok(commands::say(gemini_pool::admin::openapi().trim_end())?),
     }
 }
 

@@ -14,10 +14,7 @@ use poem::{Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use crate::{pool::Pool, sites};
-
-/// Who sends one of these asks for somebody else, who may be anywhere.
-const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+use crate::{network::is_of_this_machine, pool::Pool, sites};
 
 /// See the module.
 pub struct Metrics(pub Arc<Pool>);
@@ -53,8 +50,7 @@ fn plain(status: StatusCode) -> poem::ResponseBuilder {
 }
 
 fn may_read(address: Option<IpAddr>, headers: &HeaderMap, token: Option<&SecretString>) -> bool {
-    let here = address.is_some_and(|address| address.to_canonical().is_loopback());
-    if here && !FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+    if is_of_this_machine(address, headers) {
         return true;
     }
     let brought =
@@ -68,6 +64,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::network::FORWARDED;
 
     const TOKEN: &str = "a token for scrapers";
 

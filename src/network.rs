@@ -88,6 +88,16 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
+/// Who sends one of these asks for somebody else, who may be anywhere.
+pub const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Whether a request is this machine's own: it comes from here, and nobody sends it for somebody else.
+#[must_use]
+pub fn is_of_this_machine(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+    let here = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+    here && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+}
+
 /// Whose a request is: the peer's own, or, where that is a trusted proxy, the nearest address on its way that
 /// belongs to none.
 ///

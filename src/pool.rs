@@ -95,6 +95,16 @@ pub enum Error {
     /// The upstream address.
     #[error(transparent)]
     Base(#[from] BadBase),
+    /// Nothing is there.
+    #[error(
+        "there is no pool in {}: name its folder by --data-dir, DATA_DIR or DATABASE_URL, or make one by \
+         `gemini-pool serve`, `keys add`, `keys import` or `clients create`",
+        folder.display()
+    )]
+    NoPool {
+        /// Where.
+        folder: PathBuf,
+    },
     /// The machine gives no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -143,12 +153,26 @@ pub struct Pool {
     pub made_password: Option<SecretString>,
 }
 
+/// What an opener may do beside reading what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// A service: it makes the pool where there is none, and puts the environment's password in force.
+    Serves,
+    /// A command that may be the first one: it makes the pool where there is none. The password is a service's matter.
+    Makes,
+    /// Any other command: a folder without a pool stays one.
+    Finds,
+}
+
 impl Pool {
     /// Opens the log and everything that follows it.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn open(config: &Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn open(config: &Config, clock: Clock, opening: Opening) -> Result<Self, Error> {
+        if opening == Opening::Finds {
+            refuse_without_a_pool(config)?;
+        }
         let gemini = Gemini::new(&config.gemini_base_url)?.through(config.outbound_proxy.clone());
         let journal: Arc<dyn Journal> = match &config.database {
             Database::Fjall(folder) => Arc::new(FjallJournal::open(&folder.join("log"))?),
@@ -158,7 +182,10 @@ impl Pool {
         let _ = std::fs::remove_file(config.data_dir.join(ADDRESS_FILE));
         let sealed = journal.secrets()?;
         let (vault, mut fresh) = master::open_vault(config, &sealed)?;
-        let password = admins::in_force(config, &vault, &sealed)?;
+        let password = match opening {
+            Opening::Serves => admins::in_force(config, &vault, &sealed)?,
+            Opening::Makes | Opening::Finds => admins::as_it_was(&vault, &sealed)?,
+        };
         fresh.extend(password.secrets);
         let told = config.admin_password.is_some();
         let (name, lifetime) = (&config.admin_username, config.access_token_lifetime);
@@ -251,7 +278,10 @@ impl Pool {
             .gemini_api_keys
             .iter()
             .map(|secret| GivenKey { secret: secret.clone(), wanted: Wanted::default() });
-        self.add_keys(given.collect(), Actor::Env).await?;
+        let results = self.add_keys(given.collect(), Actor::Env).await?;
+        for (_, entry) in results.iter().zip(1_u32..).filter(|(result, _)| **result == GivenResult::NotAKey) {
+            tracing::warn!(entry, "this entry of GEMINI_API_KEYS cannot be a key, and is left out");
+        }
         let clients: Vec<NewClient> = config
             .allowed_api_keys
             .iter()
@@ -270,6 +300,19 @@ impl Pool {
         drop((self.checkups, self.prober, self.feed));
         drop(self.follows);
         self.ledger.close().await;
+    }
+}
+
+/// A folder that is named by mistake does not become a pool.
+///
+/// # Errors
+/// [`Error::NoPool`].
+pub(crate) fn refuse_without_a_pool(config: &Config) -> Result<(), Error> {
+    match &config.database {
+        Database::Fjall(folder) if !folder.join("log").exists() => {
+            Err(Error::NoPool { folder: folder.clone() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -20,7 +20,7 @@ mod seek;
 mod strangers;
 mod waiting;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use parking_lot::Mutex;
@@ -237,7 +237,8 @@ impl Proxy {
         }
         record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
         let response =
-            match self.read(id, arrived, secure, &parts.method, &parts.uri, parts.headers, &mut record) {
+            match self.read(id, arrived, peer, secure, &parts.method, &parts.uri, parts.headers, &mut record)
+            {
                 Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
@@ -268,6 +269,7 @@ impl Proxy {
         &self,
         id: RequestId,
         arrived: Instant,
+        peer: Option<IpAddr>,
         secure: bool,
         verb: &Method,
         uri: &Uri,
@@ -283,7 +285,7 @@ impl Proxy {
             return Err(Refusal::EphemeralToken);
         }
         let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
-        match self.gatekeeper.admit(&client, uri.query().unwrap_or_default()) {
+        match self.gatekeeper.admit(peer, &client, uri.query().unwrap_or_default()) {
             Admission::Client(client) => record.answered.client = Some(client),
             Admission::Anonymous if self.is_foreign(&client, uri) => return Err(Refusal::OtherSite),
             Admission::Anonymous => {}

@@ -22,13 +22,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
+    auth::Open,
     config::Config,
     dashboard,
     health::Health,
     ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
     metrics::Metrics,
-    pool::{self, ADDRESS_FILE, Pool},
+    pool::{self, ADDRESS_FILE, Opening, Pool},
     proxy::{Parts, Proxy},
 };
 
@@ -87,7 +88,7 @@ impl Service {
     /// # Errors
     /// [`Error`].
     pub async fn open_by(config: Config, clock: Clock) -> Result<Self, Error> {
-        let pool = Pool::open(&config, clock).await?;
+        let pool = Pool::open(&config, clock, Opening::Serves).await?;
         pool.import_environment(&config).await?;
         Ok(Self { pool, config })
     }
@@ -109,7 +110,7 @@ impl Service {
     /// # Errors
     /// [`Error::OpenToAll`], [`Error::Listen`].
     pub async fn listen(&self) -> Result<TcpListener, Error> {
-        let guarded = self.pool.ledger.state().access.iter().len() > 0 || self.config.allow_anonymous;
+        let guarded = self.pool.ledger.state().access.ever_had_one() || self.config.allow_anonymous;
         let host = match self.config.host {
             Some(host) if !guarded && !host.is_loopback() => return Err(Error::OpenToAll { host }),
             Some(host) => host,
@@ -131,7 +132,11 @@ impl Service {
     ) -> Result<(), Error> {
         let Self { pool, config } = self;
         let address = listener.local_addr().map_err(Error::Serve)?;
-        pool.gatekeeper.open_when_without_clients(address.ip().is_loopback() || config.allow_anonymous);
+        pool.gatekeeper.open_when_without_clients(match address.ip().is_loopback() {
+            _ if config.allow_anonymous => Open::ToAll,
+            true => Open::ToThisMachine,
+            false => Open::ToNobody,
+        });
         let started =
             ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
         pool.ledger.note(started).await.map_err(|error| Error::Record("started", error))?;
@@ -246,6 +251,7 @@ fn app(
             let path = request.uri().path();
             let ours =
                 matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");
+            let of_api = path.starts_with("/api");
             // The proxy's requests hold tokens of their own, as long as their answers stream.
             let _token = ours.then_some(token);
             let answered = if ours {
@@ -255,6 +261,9 @@ fn app(
             };
             answered.unwrap_or_else(|_| {
                 tracing::error!("a handler panicked; its request was answered with 500");
+                if of_api {
+                    return admin::failed();
+                }
                 Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).content_type("application/json").body(
                     r#"{"error":{"code":500,"message":"Gemini-Pool failed at this request; its log says more.","status":"INTERNAL"}}"#,
                 )

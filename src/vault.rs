@@ -62,6 +62,16 @@ pub enum Error {
     },
 }
 
+/// Whether a text that somebody gives can be an upstream key: 8 to 512 letters, digits, `.`, `_` and `-`.
+///
+/// Google's forms (`AIza…`, `AQ.…`) changed before, so no more is asked of it; but a page of HTML, a sentence or a line
+/// of another program's settings is none.
+#[must_use]
+pub fn may_be_a_key(text: &str) -> bool {
+    let of_a_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (8..=512).contains(&text.len()) && text.bytes().all(of_a_key)
+}
+
 /// An upstream key, opened, with its way to Google.
 #[derive(Clone)]
 pub struct UpstreamKey {

@@ -100,6 +100,12 @@ impl Access {
         ClientId(self.last.saturating_add(1))
     }
 
+    /// Whether there is or ever was a client: somebody decided that access keys are wanted here.
+    #[must_use]
+    pub fn ever_had_one(&self) -> bool {
+        self.last > 0
+    }
+
     /// Folds one event in.
     pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {

@@ -194,8 +194,13 @@ impl ClientsApi {
         /// Replace it only if it is still at this revision.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
+        /// A word of the caller's: a repetition with the same word and body gets the first answer again and replaces
+        /// nothing.
+        /// Kept for a day, and forgotten at a restart.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
+        _idempotency_key: Header<Option<String>>,
         body: Json<NewSecret>,
-    ) -> Result<ReplacedKeyAnswer, Failure<{ AUTH | BODY | MISSING | CONFLICT | STALE | LOG }>> {
+    ) -> Result<ReplacedKeyAnswer, Failure<{ AUTH | BODY | MISSING | CONFLICT | STALE | REUSED | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let seen = IfMatch::parse(if_match.0.as_deref())?.0;

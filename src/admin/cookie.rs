@@ -16,7 +16,7 @@ use super::problem::{Code, Problem};
 use crate::sites;
 
 /// The cookie's name.
-const NAME: &str = "gemini_pool_session";
+pub(super) const NAME: &str = "gemini_pool_session";
 /// What a change by cookie has to bring.
 const WITH: (&str, &str) = ("x-requested-with", "gemini-pool");
 

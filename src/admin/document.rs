@@ -4,6 +4,9 @@
 //! check requests by it (the framework does); it only tells what was wrong with one that was refused. Its
 //! invariant: no explanation quotes what was sent.
 
+mod doors;
+mod parameters;
+
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
@@ -45,6 +48,7 @@ impl Document {
         say_etags(&mut value);
         give_examples(&mut value);
         tell_of_csv(&mut value);
+        doors::tell_of_doors(&mut value);
         let text = format!("{value:#}\n");
         Self { value, text }
     }
@@ -71,6 +75,11 @@ impl Document {
     }
 
     fn path_item(&self, path: &str) -> Option<&Value> {
+        self.value.get("paths")?.get(self.template(path)?)
+    }
+
+    /// How a path stands in the document.
+    fn template(&self, path: &str) -> Option<&str> {
         let fits = |template: &str| {
             let (mut template, mut path) = (template.split('/'), path.split('/'));
             loop {
@@ -84,8 +93,8 @@ impl Document {
         };
         let paths = self.value.get("paths")?.as_object()?;
         // What is named in full comes before what any name fits.
-        let exact = paths.get(path);
-        exact.or_else(|| paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item))
+        let exact = paths.get_key_value(path).map(|(template, _)| template);
+        exact.or_else(|| paths.keys().find(|template| fits(template))).map(String::as_str)
     }
 
     /// What is wrong with a body that was refused, without a word of what it says.
@@ -490,6 +499,8 @@ mod tests {
             assert!(path == "/login" || !items(operation, "security").is_empty(), "{about} is for everybody");
             let problems = responses.iter().filter(|(status, _)| !status.starts_with('2'));
             for (status, response) in problems {
+                let named = response.get("$ref").and_then(Value::as_str);
+                let response = named.map_or(response, |to| document.reference(to).unwrap());
                 assert!(response["content"].get("application/problem+json").is_some(), "{about} {status}");
             }
             let declares = |status: &str| responses.contains_key(status);

@@ -78,6 +78,13 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
         if path == "/login" || (asker.is_some() && path != "/settings") {
             strictly(&request, document, &method, &path, &body)?;
         }
+        let query = request.params::<Vec<(String, String)>>().unwrap_or_default();
+        // Who is nobody is told so first. A filter that is misspelt would otherwise let everything through.
+        if asker.is_some()
+            && let Some(wrong) = document.untaken(&method, &path, &query)
+        {
+            return Err(bad_parameters(vec![wrong]));
+        }
         let key = request.headers().get("idempotency-key").cloned();
         let key = key.filter(|_| document.takes_header(&method, &path, "Idempotency-Key"));
         let actor = asker.filter(|_| key.is_some());
@@ -90,7 +97,7 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
         let call = async move {
             match routes.call(request).await {
                 Ok(response) => response,
-                Err(error) => of_framework(error, &method, &path, &body),
+                Err(error) => of_framework(error, &method, &path, &query, &body),
             }
         };
         Ok(match (key, digest, actor) {
@@ -147,6 +154,12 @@ fn bad_body(wrong: Vec<Wrong>) -> Problem {
     Problem::of(Code::BadBody, format!("{told}; see /api/openapi.json")).with(wrong)
 }
 
+fn bad_parameters(wrong: Vec<Wrong>) -> Problem {
+    let told = wrong.iter().map(|Wrong { name, wants }| format!("`{name}` wants {wants}"));
+    let told = told.collect::<Vec<_>>().join("; ");
+    Problem::of(Code::BadParameter, told).with(wrong)
+}
+
 fn not_allowed(methods: &[String]) -> Response {
     let allow = methods.join(", ");
     let problem = Problem::of(Code::MethodNotAllowed, format!("this path takes {allow}"));
@@ -158,12 +171,22 @@ fn not_allowed(methods: &[String]) -> Response {
 }
 
 /// Errors that the framework found (a missing field, a wrong type) in the same form as ours.
-fn of_framework(error: poem::Error, method: &str, path: &str, body: &[u8]) -> Response {
+fn of_framework(
+    error: poem::Error,
+    method: &str,
+    path: &str,
+    query: &[(String, String)],
+    body: &[u8],
+) -> Response {
     if error.is_from_response() {
         // An answer of a handler, on its way through the framework.
         return error.into_response();
     }
     let parameter = |name: &str, reason: &str| {
+        let wrong = Document::of_this_program().explain_parameters(method, path, query);
+        if !wrong.is_empty() {
+            return bad_parameters(wrong);
+        }
         // The type's name in the framework is of no use to people.
         let wants = reason.strip_prefix("failed to parse \"").and_then(|rest| rest.split_once("\": "));
         let wants = wants.map_or(reason, |(_, wants)| wants).to_owned();

@@ -23,7 +23,7 @@ use self::{
 use super::{
     Tag, Token,
     past::{Failed, Moment, fold, go_on, state_at},
-    problem::{AUTH, Failure, GONE, INPUT, LOG, MISSING, Problem},
+    problem::{AUTH, CONFLICT, Failure, GONE, INPUT, LOG, MISSING, Problem},
 };
 use crate::{
     ledger::Ledger,
@@ -182,7 +182,7 @@ impl ExplainApi {
         /// With `all`: how many keys at most, 1 to 1,000.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
-    ) -> Result<Json<Explanation>, Failure<{ INPUT | AUTH | MISSING | GONE | LOG }>> {
+    ) -> Result<Json<Explanation>, Failure<{ INPUT | AUTH | MISSING | CONFLICT | GONE | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let place = match &cursor.0 {

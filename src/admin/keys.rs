@@ -227,7 +227,7 @@ impl KeysApi {
     ) -> Result<RevealedAnswer, Failure<{ INPUT | AUTH | FRESH | MISSING | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         let actor = token.actor_just_now(pool, request)?;
-        let address = request.remote_addr().as_socket_addr().map(|address| address.ip().to_string());
+        let address = super::session::whence(request, pool).0.map(|address| address.to_string());
         let revealed = pool.reveal_key(KeyId(key_id.0), actor, address.unwrap_or_default()).await?;
         let key = revealed.secret.to_str().unwrap_or_default().to_owned();
         let answer = RevealedKey { id: key_id.0, label: revealed.label, key, seq: revealed.seq };
@@ -280,7 +280,7 @@ impl KeysApi {
             }
             Some(GivenResult::Taken(Added::Removed) | GivenResult::NotAKey) | None => Err(Problem::of(
                 Code::NotAKey,
-                "`key` wants visible ASCII characters, up to 512 of them, as every upstream key has",
+                "`key` wants 8 to 512 letters, digits, `.`, `_` and `-`, as every upstream key has",
             )
             .into()),
         }

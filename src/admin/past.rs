@@ -47,7 +47,8 @@ async fn ask<T: Send + 'static>(
     let _turn = few.acquire().await;
     let ledger = pool.ledger.clone();
     let asked = tokio::task::spawn_blocking(move || question(&ledger)).await;
-    Ok(asked.map_err(|_| Problem::bad_request("the log could not be read; the server's log says more"))??)
+    // A panic is a fault of the pool's own, and answered as one.
+    Ok(asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
 
 /// The last event that was recorded at a time or before it; 0: none was.
@@ -105,7 +106,9 @@ impl Moment {
     pub(super) fn seq(self, ledger: &Ledger) -> Result<Seq, Failed> {
         let head = *ledger.head().borrow();
         match self {
-            Self::Seq(seq) => Ok(seq.min(head)),
+            // It would be taken for what was asked for.
+            Self::Seq(seq) if seq > head => Err(PastError::NotYet { seq, last: head }),
+            Self::Seq(seq) => Ok(seq),
             Self::Time(at) => seq_at(ledger, at),
             Self::Now => Ok(head),
         }

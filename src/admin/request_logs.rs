@@ -115,7 +115,8 @@ async fn ask<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let log = Arc::clone(&pool.request_log);
     let asked = tokio::task::spawn_blocking(move || question(&log)).await;
-    Ok(asked.map_err(|_| Problem::bad_request("the requests could not be read"))??)
+    // A panic is a fault of the pool's own, and answered as one.
+    Ok(asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
 
 /// Which request a path names.

@@ -103,7 +103,7 @@ enum LogoutAnswer {
 }
 
 /// Where a request comes from, and whether from this machine.
-fn whence(request: &Request, pool: &Pool) -> (Option<IpAddr>, bool) {
+pub(super) fn whence(request: &Request, pool: &Pool) -> (Option<IpAddr>, bool) {
     let trusted = &pool.settings.now().trusted_proxies;
     let peer = request.remote_addr().as_socket_addr().map(|address| address.ip());
     let address = peer.map(|peer| network::client_address(peer, request.headers(), trusted));

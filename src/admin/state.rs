@@ -27,7 +27,7 @@ use super::{
     Tag, Token,
     keys::view::word,
     past::{Failed, Moment, fold, look, state_at},
-    problem::{AUTH, Failure, GONE, INPUT, LOG, MISSING, Problem},
+    problem::{AUTH, CONFLICT, Failure, GONE, INPUT, LOG, MISSING, Problem},
     projects::{ModelView, ProjectView, gate_view, models_in_trouble, project_view},
 };
 use crate::{
@@ -277,7 +277,7 @@ impl StateApi {
         /// How many keys and clients at most, 1 to 1,000.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
-    ) -> Result<Json<StateView>, Failure<{ INPUT | AUTH | MISSING | GONE | LOG }>> {
+    ) -> Result<Json<StateView>, Failure<{ INPUT | AUTH | MISSING | CONFLICT | GONE | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let moment = Moment::read(at.0.as_deref())?;
@@ -307,7 +307,7 @@ impl StateApi {
         /// How many changed things at most, 1 to 1,000.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
-    ) -> Result<Json<StateDiff>, Failure<{ INPUT | AUTH | MISSING | GONE | LOG }>> {
+    ) -> Result<Json<StateDiff>, Failure<{ INPUT | AUTH | MISSING | CONFLICT | GONE | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let (from, to) = (Moment::read(Some(&from.0))?, Moment::read(to.0.as_deref())?);

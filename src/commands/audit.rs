@@ -6,7 +6,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{Error, remote::Remote, say, text};
+use super::{Error, number, progress, remote::Remote, say, text};
 use crate::{
     admin,
     config::Config,
@@ -17,6 +17,9 @@ use crate::{
 
 /// Between two looks at an audit under way.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// What the bar counts.
+const WHAT: &str = "events checked";
 
 /// The log's proof.
 #[derive(Debug, Subcommand)]
@@ -38,7 +41,16 @@ pub async fn audit(command: AuditCommand, config: &Config) -> Result<(), Error> 
     // Not through an open pool: a log that is damaged opens none.
     let here = {
         let config = config.clone();
-        tokio::task::spawn_blocking(move || of_stopped(&config, &Clock::system(), &mut |_, _| {})).await
+        let check = move || {
+            let bar = progress::bar(0, WHAT);
+            let checked = of_stopped(&config, &Clock::system(), &mut |done, through| {
+                bar.set_length(through);
+                bar.set_position(done);
+            });
+            bar.finish_and_clear();
+            checked
+        };
+        tokio::task::spawn_blocking(check).await
     };
     let report = match here.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
         Ok(done) => admin::audit_report(done),
@@ -59,9 +71,15 @@ async fn there(config: &Config) -> Result<Value, Error> {
         told.and_then(Value::as_str).map(str::to_owned)
     };
     let asked = target.call(Method::POST, "/audit", None).await?;
+    let bar = progress::bar(0, WHAT);
     loop {
         let view = target.call(Method::GET, "/audit", None).await?;
+        if let Some(running) = view.get("running") {
+            bar.set_length(number(running, "through"));
+            bar.set_position(number(running, "done"));
+        }
         if view.get("running").is_none_or(Value::is_null) && began(&view) >= began(&asked) {
+            bar.finish_and_clear();
             return Ok(view.get("last").cloned().unwrap_or_default());
         }
         tokio::time::sleep(LOOK).await;

@@ -122,7 +122,7 @@ async fn write(target: &Target, file: &mut NewFile, path: &Path) -> Result<(), E
     let mut pieces = target.download("/backup").await?;
     let bar = progress::bytes("received");
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| Error::Remote(format!("the backup broke off: {error}")))?;
+        let piece = piece.map_err(Error::BrokenOff)?;
         file.write_all(&piece).map_err(|source| Error::File { path: path.to_owned(), source })?;
         bar.inc(piece.len() as u64);
     }

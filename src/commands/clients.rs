@@ -164,7 +164,10 @@ pub async fn clients(command: ClientsCommand, config: &Config) -> Result<(), Err
         | ClientsCommand::Rotate { secret_stdin: true, .. } => Some(secret_line()?),
         _ => None,
     };
-    let target = Target::open(config).await?;
+    let target = match &command {
+        ClientsCommand::Create { .. } => Target::open_or_make(config).await?,
+        _ => Target::open(config).await?,
+    };
     let done = on_clients(command, secret, &target).await;
     target.close().await;
     done
@@ -183,7 +186,8 @@ async fn on_clients(command: ClientsCommand, secret: Option<String>, target: &Ta
             if json {
                 say(&format!("{:#}", json!({"allowed_keys": all, "next": null})))
             } else {
-                say(&table(&all))
+                let none_fits = search.is_some() && all.is_empty();
+                say(&if none_fits { "None of the access keys fits.".to_owned() } else { table(&all) })
             }
         }
         ClientsCommand::Set { id, said, json } => {

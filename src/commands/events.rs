@@ -16,7 +16,7 @@ use super::{
     remote::{Remote, query},
     say, text,
 };
-use crate::config::Config;
+use crate::{config::Config, server::running_address};
 
 /// Events fetched at once.
 const PAGE: u64 = 1_000;
@@ -84,7 +84,7 @@ pub struct Which {
     #[arg(long = "type")]
     types: Vec<String>,
     /// Only this class: control, health or traffic
-    #[arg(long)]
+    #[arg(long, value_parser = ["control", "health", "traffic"])]
     class: Option<String>,
     /// Only events about this key
     #[arg(long)]
@@ -165,6 +165,9 @@ async fn tail(
     parameters: Parameters,
     config: &Config,
 ) -> Result<(), Error> {
+    if running_address(&config.data_dir).is_none() {
+        return Err(Error::NotRunning(format!("no gemini-pool is running on {}", config.data_dir.display())));
+    }
     let mut tries = 0;
     loop {
         let mut all = parameters.clone();

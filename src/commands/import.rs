@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Error, Target, backup::NewFile, said::parse_keys, say};
+use super::{Error, Target, backup::NewFile, progress, said::parse_keys, say};
 use crate::config::read::split_keys;
 
 /// Standard input or output.
@@ -102,7 +102,10 @@ impl ImportArgs {
     pub(super) async fn run(&self, found: Found, target: &Target) -> Result<(), Error> {
         let Found { from, keys, clients } = found;
         let body = json!({"keys": keys, "clients": clients, "dry_run": self.dry_run});
-        let answer = target.call(Method::POST, "/keys/import", Some(body)).await?;
+        let spinner = progress::spinner("importing");
+        let answer = target.call(Method::POST, "/keys/import", Some(body)).await;
+        spinner.finish_and_clear();
+        let answer = answer?;
         if self.json {
             return say(&format!("{answer:#}"));
         }
@@ -142,7 +145,7 @@ fn found(text: &str, from: Source) -> Result<Found, Error> {
     let variables = variables(text);
     let has = |name: &str| variables.contains_key(name);
     let from = match from {
-        Source::Auto if text.trim_start().starts_with('[') => Source::GeminiPool,
+        Source::Auto if text.trim_start().starts_with(['[', '{']) => Source::GeminiPool,
         Source::Auto if has("GEMINI_API_KEYS") || has("ALLOWED_API_KEYS") => Source::Env,
         Source::Auto if has("API_KEYS") || has("ALLOWED_TOKENS") => Source::GeminiBalance,
         Source::Auto => Source::GptLoad,
@@ -257,6 +260,8 @@ mod tests {
         assert_eq!((lines.from, texts(&lines)), (Source::GptLoad, vec!["AIza-1", "AIza-2"]));
         let own = found(r#"[{"key": "AIza-1", "weight": 2}, "AIza-2"]"#, Source::Auto).unwrap();
         assert_eq!((own.from, own.keys.len()), (Source::GeminiPool, 2));
+        let answer = found(r#"{"keys": [{"key": "AIza-1", "weight": 2}]}"#, Source::Auto).unwrap();
+        assert_eq!((answer.from, answer.keys.len()), (Source::GeminiPool, 1));
     }
 
     #[test]

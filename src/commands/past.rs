@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -14,9 +14,9 @@ const PAGE: &str = "1000";
 
 /// Why a request was served as it was, or why a key was passed over.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("about").args(["request", "key"]).required(true).multiple(true))]
 pub struct ExplainArgs {
     /// The request, as `x-request-id` in its answer told
-    #[arg(required_unless_present = "key")]
     request: Option<String>,
     /// A key to tell about: at a time, or in every try of the request
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::{Method, header::CONTENT_TYPE};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::Error;
@@ -30,8 +30,8 @@ pub(super) async fn ready(config: &Config) -> Result<(u16, Value), Error> {
 pub(super) struct Remote {
     client: reqwest::Client,
     address: SocketAddr,
+    /// A token is good for one call: a command may take longer than one lives.
     signer: Signer,
-    clock: Clock,
 }
 
 impl Remote {
@@ -46,12 +46,7 @@ impl Remote {
             .no_proxy()
             .build()
             .map_err(|error| Error::Remote(error.to_string()))?;
-        Ok(Self { client, address, signer, clock: Clock::system() })
-    }
-
-    /// A token for one call: it does not live long, and an audit, say, is asked about for longer.
-    fn token(&self) -> SecretString {
-        self.signer.cli_token(self.clock.now()).text
+        Ok(Self { client, address, signer })
     }
 
     /// Calls it; gives the status and the body.
@@ -80,9 +75,15 @@ impl Remote {
         Ok((status, pieces))
     }
 
-    async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
+    /// A request with a token made for it.
+    fn request(&self, verb: Method, path: &str) -> reqwest::RequestBuilder {
+        let token = self.signer.cli_token(Clock::system().now()).text;
         let url = format!("http://{}/api{path}", self.address);
-        let mut request = self.client.request(verb, url).bearer_auth(self.token().expose_secret());
+        self.client.request(verb, url).bearer_auth(token.expose_secret())
+    }
+
+    async fn send(&self, verb: Method, path: &str, body: Option<Value>) -> Result<reqwest::Response, Error> {
+        let mut request = self.request(verb, path);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
@@ -95,11 +96,7 @@ impl Remote {
 
     /// Listens to a stream of its events.
     pub(super) async fn listen(&self, path: &str) -> Result<Feed, Error> {
-        let url = format!("http://{}/api{path}", self.address);
-        let failed =
-            |error: reqwest::Error| Error::Remote(format!("{} does not answer: {error}", self.address));
-        let response =
-            self.client.get(url).bearer_auth(self.token().expose_secret()).send().await.map_err(failed)?;
+        let response = self.request(Method::GET, path).send().await.map_err(|error| self.silent(&error))?;
         if response.status().is_success() {
             return Ok(Feed { response, read: Vec::new() });
         }
@@ -158,29 +155,23 @@ pub(super) fn query(parameters: &[(&str, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    };
+    use secrecy::SecretString;
 
     use super::*;
 
     #[test]
-    fn work_that_takes_longer_than_a_token_lives_is_let_in_to_its_end() {
-        let secret = SecretString::from("0123456789abcdef".to_owned());
-        let now = Clock::system().now();
-        let time = Arc::new(AtomicI64::new(now - 120_000));
-        let told = Arc::clone(&time);
+    fn each_call_brings_a_token_of_its_own() {
         let remote = Remote {
             client: reqwest::Client::new(),
-            address: SocketAddr::from(([127, 0, 0, 1], 1)),
-            signer: Signer::new(&secret),
-            clock: Clock::driven(move || told.load(Ordering::Relaxed)),
+            address: ([127, 0, 0, 1], 1).into(),
+            signer: Signer::new(&SecretString::from("0123456789abcdef".to_owned())),
         };
-        let reader = Signer::new(&secret);
-        let is_good = || reader.read(remote.token().expose_secret()).is_some();
-        assert!(!is_good(), "two minutes ago");
-        time.store(now, Ordering::Relaxed);
-        assert!(is_good());
+        let token = || {
+            let request = remote.request(Method::GET, "/status").build().unwrap();
+            request.headers()["authorization"].to_str().unwrap().to_owned()
+        };
+        let (first, second) = (token(), token());
+        assert_ne!(first, second, "a command may take longer than a token lives");
+        assert!(remote.signer.read(second.strip_prefix("Bearer ").unwrap()).is_some());
     }
 }

@@ -57,7 +57,7 @@ pub struct Filters {
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
     /// Ended so: complete, truncated, cancelled or refused
-    #[arg(long, value_name = "OUTCOME")]
+    #[arg(long, value_name = "OUTCOME", value_parser = ["complete", "truncated", "cancelled", "refused"])]
     outcome: Option<String>,
     /// Took so many milliseconds or more
     #[arg(long, value_name = "MS")]
@@ -128,15 +128,14 @@ pub async fn requests(command: RequestsCommand, config: &Config) -> Result<(), E
 
 async fn list(filters: &Filters, limit: u64, json: bool, target: &Target) -> Result<(), Error> {
     let (query, mut left, mut cursor) = (filters.query(), limit, None::<String>);
-    if !json {
-        say(HEAD)?;
-    }
+    let mut head = (!json).then_some(HEAD);
     while left > 0 {
         let page = left.min(PAGE);
         let from = cursor.as_deref().map(|cursor| format!("&cursor={}", escaped(cursor))).unwrap_or_default();
         let path = format!("/request_logs?limit={page}{query}{from}");
         let answer = whole(target, &path).await?;
         let requests = answer.get("request_logs").and_then(Value::as_array).cloned().unwrap_or_default();
+        head.take().map_or(Ok(()), say)?;
         for request in &requests {
             say(&if json { request.to_string() } else { row(request) })?;
         }

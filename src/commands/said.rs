@@ -113,9 +113,16 @@ pub(super) fn read_keys(file: Option<&Path>) -> Result<Vec<Value>, Error> {
     if keys.is_empty() { Err(Error::NoKeys) } else { Ok(keys) }
 }
 
-/// Keys as text: separated somehow, or a JSON array.
+/// Keys as text: separated somehow, or a JSON array, or an object that has one as its `keys`.
 pub(super) fn parse_keys(text: &str) -> Result<Vec<Value>, Error> {
-    if !text.trim_start().starts_with('[') {
+    let text = text.trim_start();
+    if text.starts_with('{') {
+        // What POST /api/keys/export answers.
+        let answer = serde_json::from_str::<Map<String, Value>>(text).map_err(|_| Error::BadList)?;
+        let keys = answer.get("keys").filter(|keys| keys.is_array()).ok_or(Error::BadList)?;
+        return parse_keys(&keys.to_string());
+    }
+    if !text.starts_with('[') {
         return Ok(split_keys(text).ok_or(Error::BadList)?.into_iter().map(Value::from).collect());
     }
     // What is wrong is told by its place: the list is full of secrets.
@@ -149,12 +156,15 @@ mod tests {
         assert_eq!(all(r#" ["one", " two ", ""] "#), json!(["one", "two"]));
         let object = json!([{"key": "one", "weight": 5, "proxy": "http://a:b@c:1"}, "two"]);
         assert_eq!(all(&object.to_string()), object);
+        assert_eq!(all(&json!({ "keys": object }).to_string()), object, "as the admin API exports them");
     }
 
     #[test]
     fn what_is_wrong_with_a_list_is_told_without_repeating_it() {
         for (text, wants) in [
             ("[\"s3cret\", ", "JSON array"),
+            ("{\"s3cret\": []}", "JSON array"),
+            ("{\"keys\": \"s3cret\"}", "JSON array"),
             ("[\"s3cret\", 5]", "entry 2"),
             ("[{\"wait\": 1}]", "entry 1"),
             ("[\"a\", {\"key\": \"s3cret\", \"wait\": 1}]", "entry 2"),

@@ -52,7 +52,8 @@ pub const SETTINGS: &[Setting] = &[
         "ALLOW_ANONYMOUS",
         "false",
         "true: without any access key configured, everybody who can reach the port may use the pool. \
-         false: without any, the pool listens on this machine only.",
+         false: as long as there was never one, requests of this machine itself may, and none that a proxy on \
+         it passes on.",
     ),
     live(
         "PUBLIC_URL",

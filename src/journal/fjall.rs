@@ -30,7 +30,8 @@ use projections::Seq;
 
 use self::{
     opening::{
-        OpenFailure, WriteAhead, make, open_database, read_head, write_ahead_bytes, write_ahead_files,
+        OpenFailure, WriteAhead, damaged, make, open_database, read_head, write_ahead_bytes,
+        write_ahead_files,
     },
     segments::{Parts, key_of, span_of},
 };
@@ -74,13 +75,17 @@ impl FjallJournal {
                 kept.forget();
                 return Err(Error::InUse { path: path.to_owned() });
             }
+            Err(OpenFailure::Damaged(what)) => {
+                kept.put_back();
+                return Err(Error::Damaged { what, path: path.to_owned() });
+            }
             Err(OpenFailure::Other(source)) => {
                 kept.put_back();
                 return Err(failed("open")(source));
             }
         };
-        let parts = Parts::open(&db, log).map_err(|error| failed("open the segments of")(error.into()))?;
-        let last = parts.last().map_err(|error| failed("read the end of")(error.into()))?;
+        let parts = Parts::open(&db, log).map_err(|error| store(path, "open the segments of", error))?;
+        let last = parts.last().map_err(|error| store(path, "read the end of", error))?;
         let head = OpenOptions::new()
             .read(true)
             .write(true)
@@ -106,7 +111,7 @@ impl FjallJournal {
     }
 
     fn store(&self, what: &'static str, source: fjall::Error) -> Error {
-        Error::Store { what, path: self.path.clone(), source: source.into() }
+        store(&self.path, what, source)
     }
 
     fn poison(&self, what: &'static str, source: fjall::Error) -> Error {
@@ -134,7 +139,7 @@ impl FjallJournal {
 
     /// Waits until nothing is in memory alone.
     #[cfg(test)]
-    pub(super) fn parts_are_written_out(&self) {
+    pub(crate) fn parts_are_written_out(&self) {
         let parts = self.parts.read();
         let all = parts.traffic.iter().map(|part| &part.rows).chain([&parts.log, &self.vault]);
         all.for_each(|rows| rows.rotate_memtable_and_wait().unwrap());
@@ -233,6 +238,11 @@ impl Journal for FjallJournal {
         read.collect::<Result<_, _>>().map_err(|error| self.store("read", error))
     }
 
+    fn record(&self, seq: Seq) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.parts.read().record(seq).map_err(|error| self.store("read", error))?;
+        Ok(found.filter(|_| seq <= self.last()).map(|frame| frame.to_vec()))
+    }
+
     fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
         let last = before.saturating_sub(1).min(self.last());
         let read = self.parts.read().backward(1, last).take(if last == 0 { 0 } else { limit });
@@ -309,6 +319,14 @@ impl Journal for FjallJournal {
             Ok((String::from_utf8_lossy(&name).into_owned(), sealed.to_vec()))
         })
         .collect()
+    }
+}
+
+/// What an error of the store means.
+fn store(path: &Path, what: &'static str, source: fjall::Error) -> Error {
+    match damaged(path, &source) {
+        Some(what) => Error::Damaged { what, path: path.to_owned() },
+        None => Error::Store { what, path: path.to_owned(), source: source.into() },
     }
 }
 

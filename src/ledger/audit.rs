@@ -3,7 +3,7 @@
 //! Owns the proof. Every record has its place, its checksum and its link to the one before it; where traffic was
 //! dropped, the event that says so vouches for what it left and for what goes on behind; every checkpoint says
 //! what the log says. It refuses to mend, and to stop at what it cannot read: it names the first record that is
-//! wrong, and what is wrong with it. (What it cannot see from the log alone: a log cut off at its end. The
+//! wrong, and what is wrong with it; and where files are damaged below it, every record that cannot be read. (What it cannot see from the log alone: a log cut off at its end. The
 //! journal's own witness of its end does.)
 
 use std::collections::BTreeMap;
@@ -92,14 +92,20 @@ enum Stop {
     Found(Finding),
     /// Nothing is there, where something was expected.
     Hole(Seq),
+    /// The journal does not answer, and why.
+    Silent(String),
     /// As it was told to.
     Asked,
 }
+
+/// Findings that are told; whoever has so many restores a backup anyway.
+const MOST_FINDINGS: usize = 100;
 
 impl From<OpenError> for Stop {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Damaged { seq, damage } => Self::Found(Finding::of(seq, None, damage.to_string())),
+            OpenError::Journal(error) => error.into(),
             error => Self::Found(Finding::general(told(&error))),
         }
     }
@@ -107,7 +113,7 @@ impl From<OpenError> for Stop {
 
 impl From<crate::journal::Error> for Stop {
     fn from(error: crate::journal::Error) -> Self {
-        Self::Found(Finding::general(told(&error)))
+        Self::Silent(told(&error))
     }
 }
 
@@ -122,6 +128,13 @@ impl Audit<'_> {
             Ok(value) => return Some(value),
             Err(Stop::Asked) => {}
             Err(Stop::Found(finding)) => self.report.findings.push(finding),
+            Err(Stop::Silent(cause)) => {
+                let before = self.report.findings.len();
+                self.look_at_each();
+                if self.report.findings.len() == before {
+                    self.report.findings.push(Finding::general(cause));
+                }
+            }
             Err(Stop::Hole(seq)) => {
                 let last = self.journal.read_back(seq, 1).ok().and_then(|mut found| found.pop());
                 let mut finding = Finding::of(seq, None, Damage::Missing.to_string());
@@ -191,6 +204,60 @@ impl Audit<'_> {
             Ok(())
         })?;
         Ok(bad)
+    }
+
+    /// Names every record that cannot be read, and those between them that are wrong by themselves.
+    fn look_at_each(&mut self) {
+        let (through, mut after) = (self.report.through, 0);
+        let mut unreadable: Option<(Seq, Seq)> = None;
+        while after < through && self.report.findings.len() < MOST_FINDINGS {
+            match self.journal.read(after, PAGE) {
+                Ok(entries) => {
+                    let Some(last) = entries.last() else { break };
+                    after = last.seq;
+                    for entry in entries.iter().take_while(|entry| entry.seq <= through) {
+                        self.by_itself(entry.seq, &entry.frame);
+                    }
+                }
+                // Somewhere in it; perhaps in what other records need not.
+                Err(_) => {
+                    let page = after + 1..=after.saturating_add(PAGE as Seq).min(through);
+                    after = *page.end();
+                    for seq in page {
+                        match self.journal.record(seq) {
+                            Ok(Some(frame)) => self.by_itself(seq, &frame),
+                            Ok(None) => {}
+                            Err(_) => unreadable = Some(self.cannot_be_read(seq, unreadable)),
+                        }
+                    }
+                }
+            }
+            if !(self.progress)(after) {
+                return;
+            }
+        }
+    }
+
+    fn by_itself(&mut self, seq: Seq, frame: &[u8]) {
+        if let Err(damage) = codec::decode(seq, frame, None) {
+            self.report.findings.push(Finding::of(seq, Some(frame), damage.to_string()));
+        }
+    }
+
+    /// One finding for records that follow each other; gives them.
+    fn cannot_be_read(&mut self, seq: Seq, before: Option<(Seq, Seq)>) -> (Seq, Seq) {
+        if let Some((first, last)) = before
+            && last + 1 == seq
+            && let Some(finding) = self.report.findings.last_mut()
+        {
+            finding.what = format!(
+                "it and all that follow up to event {seq} cannot be read: the file that holds them is damaged"
+            );
+            return (first, seq);
+        }
+        let what = "it cannot be read: the file that holds it is damaged".to_owned();
+        self.report.findings.push(Finding::of(seq, None, what));
+        (seq, seq)
     }
 
     fn about(&self, seq: Seq, what: String) -> Stop {

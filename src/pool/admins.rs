@@ -15,7 +15,7 @@ use crate::{
         CommitError,
         rules::logins::{self, Who},
     },
-    vault::Vault,
+    vault::{self, Vault},
 };
 
 /// Characters of a new password, at least and at most.
@@ -174,21 +174,43 @@ pub(super) struct InForce {
     pub(super) secrets: Vec<SecretChange>,
 }
 
+impl InForce {
+    /// As it was at the last start.
+    fn unchanged(hash: String) -> Self {
+        Self { hash, made: None, changed: false, secrets: Vec::new() }
+    }
+}
+
+/// The hashes that are sealed: of the password that was made or set, and of the environment's.
+fn hashes(
+    vault: &Vault,
+    sealed: &[(String, Vec<u8>)],
+) -> Result<(Option<String>, Option<String>), vault::Error> {
+    let open = |name: &str| {
+        let found = sealed.iter().find(|(known, _)| known == name);
+        let text = found.map(|(name, sealed)| vault.unseal(name, sealed));
+        text.transpose().map(|text| text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    };
+    Ok((open(ADMIN_PASSWORD)?, open(ADMIN_TOLD)?))
+}
+
+/// The password that was in force at the last start; before the first one, a hash that no password fits.
+///
+/// Whoever only looks has no say in it: the settings of a command's shell are not those of the service.
+pub(super) fn as_it_was(vault: &Vault, sealed: &[(String, Vec<u8>)]) -> Result<InForce, Error> {
+    let (own, told) = hashes(vault, sealed)?;
+    Ok(InForce::unchanged(told.or(own).unwrap_or_default()))
+}
+
 /// Finds out which password is in force: the environment's, or else the one that was made or set.
 pub(super) fn in_force(
     config: &Config,
     vault: &Vault,
     sealed: &[(String, Vec<u8>)],
 ) -> Result<InForce, Error> {
-    let open = |name: &str| {
-        let found = sealed.iter().find(|(known, _)| known == name);
-        let text = found.map(|(name, sealed)| vault.unseal(name, sealed));
-        text.transpose().map(|text| text.map(|text| String::from_utf8_lossy(&text).into_owned()))
-    };
-    let (own, told) = (open(ADMIN_PASSWORD)?, open(ADMIN_TOLD)?);
-    let unchanged = |hash| InForce { hash, made: None, changed: false, secrets: Vec::new() };
+    let (own, told) = hashes(vault, sealed)?;
     match (&config.admin_password, told) {
-        (Some(password), Some(hash)) if verify_password(password, &hash) => Ok(unchanged(hash)),
+        (Some(password), Some(hash)) if verify_password(password, &hash) => Ok(InForce::unchanged(hash)),
         (Some(password), told) => {
             let hash = hash_password(password)?;
             let secrets = vec![vault.seal(ADMIN_TOLD, hash.as_bytes())?];

@@ -14,7 +14,7 @@ use projections::{Millis, Seq, keys::Keys};
 use super::{Error, Pool};
 use crate::{
     config::{Config, Database},
-    journal::{Journal, fjall::FjallJournal},
+    journal::{self, Journal, fjall::FjallJournal},
     ledger::{
         audit::{Finding, Report, verify},
         clock::Clock,
@@ -99,21 +99,40 @@ impl Pool {
 /// Audits the log of a pool that does not run.
 ///
 /// # Errors
-/// [`Error::Journal`]: another process has it, or the journal does not open.
+/// [`Error::NoPool`]. [`Error::Journal`]: another process has it.
 pub fn of_stopped(config: &Config, clock: &Clock, progress: &mut dyn FnMut(Seq, Seq)) -> Result<Done, Error> {
+    super::refuse_without_a_pool(config)?;
     let began = clock.now();
     let report = match &config.database {
         Database::Memory => Report::default(),
         Database::Fjall(folder) => {
-            let journal = FjallJournal::open(&folder.join("log"))?;
+            let journal = match FjallJournal::open(&folder.join("log")) {
+                Ok(journal) => journal,
+                // What does not open for being damaged is a finding, and the first one.
+                Err(error @ (journal::Error::Damaged { .. } | journal::Error::Lost { .. })) => {
+                    let findings = vec![Finding::general(error.to_string())];
+                    return Ok(Done {
+                        began,
+                        ended: clock.now(),
+                        report: Report { findings, ..Report::default() },
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            };
             let through = journal.last();
             let (mut report, state) = verify(&journal, through, &mut |done| {
                 progress(done, through);
                 true
             });
             if let Some(state) = state {
-                let names: Vec<_> = journal.secrets()?.into_iter().map(|(name, _)| name).collect();
-                report.findings.extend(unfit(&state.keys, &names).into_iter().map(Finding::general));
+                let unfit = match journal.secrets() {
+                    Ok(secrets) => {
+                        let names: Vec<_> = secrets.into_iter().map(|(name, _)| name).collect();
+                        unfit(&state.keys, &names)
+                    }
+                    Err(error) => vec![format!("the sealed secrets cannot be read: {error}")],
+                };
+                report.findings.extend(unfit.into_iter().map(Finding::general));
             }
             report
         }

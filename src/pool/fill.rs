@@ -3,7 +3,7 @@
 use projections::{Millis, Seq};
 use secrecy::SecretString;
 
-use super::{Error, Pool};
+use super::{Error, Opening, Pool};
 use crate::{
     config::{Config, Database},
     journal::fjall::FjallJournal,
@@ -46,7 +46,7 @@ pub async fn give_past(
 ) -> Result<(), Error> {
     let Database::Fjall(folder) = &config.database else { return Ok(()) };
     let began = wish.until.saturating_sub(Millis::from(days) * 24 * 3_600_000);
-    let pool = Pool::open(config, Clock::driven(move || began)).await?;
+    let pool = Pool::open(config, Clock::driven(move || began), Opening::Makes).await?;
     pool.import_environment(config).await?;
     pool.close().await;
     let journal = FjallJournal::open(&folder.join("log"))?;

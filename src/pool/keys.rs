@@ -19,7 +19,7 @@ use crate::{
         CommitError,
         rules::{self, Added, Decision, KeyChange, NewKey, NewProxy, Refused, Wishes},
     },
-    vault::{UpstreamKey, Vault, secret_names},
+    vault::{UpstreamKey, Vault, may_be_a_key, secret_names},
 };
 
 /// What an operator wants of a key.
@@ -128,7 +128,8 @@ impl Pool {
         let mut results = Vec::with_capacity(given.len());
         let (mut new, mut routes, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
         for GivenKey { secret, wanted: Wanted { mut wishes, route } } in given {
-            let Ok(key) = UpstreamKey::new(secret.expose_secret()) else {
+            let key = Some(secret.expose_secret()).filter(|text| may_be_a_key(text));
+            let Some(Ok(key)) = key.map(UpstreamKey::new) else {
                 results.push(Some(GivenResult::NotAKey));
                 continue;
             };

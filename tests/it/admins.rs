@@ -79,6 +79,19 @@ async fn a_browsers_cookie_reads_and_changes_only_what_its_own_page_asks() {
     };
     let ours = ("x-requested-with", "gemini-pool");
     assert_eq!(patch(&[]).await, (403, json!("cross_site")));
+    let document: Value =
+        http().get(format!("{}/api/openapi.json", server.origin)).send().await.unwrap().json().await.unwrap();
+    let scheme = &document["components"]["securitySchemes"]["cookie"];
+    assert_eq!((&scheme["type"], &scheme["in"]), (&json!("apiKey"), &json!("cookie")));
+    assert_eq!(pair.split_once('=').unwrap().0, scheme["name"].as_str().unwrap());
+    let operation = &document["paths"]["/keys/{key_id}"]["patch"];
+    assert_eq!(operation["security"], json!([{"token": []}, {"cookie": []}]));
+    for (status, name) in [("403", "CrossSite"), ("500", "Internal")] {
+        assert_eq!(operation["responses"][status]["$ref"], format!("#/components/responses/{name}"));
+        let content = &document["components"]["responses"][name]["content"];
+        assert!(content["application/problem+json"]["schema"].is_object(), "{status}");
+    }
+    assert!(document["paths"]["/login"]["post"]["responses"]["403"].is_object());
     assert_eq!(patch(&[ours, ("origin", "https://evil.example")]).await, (403, json!("cross_site")));
     assert_eq!(patch(&[ours, ("sec-fetch-site", "cross-site")]).await, (403, json!("cross_site")));
     assert_eq!(patch(&[ours, ("origin", server.origin.as_str())]).await.0, 200);
@@ -230,6 +243,51 @@ async fn another_password_in_the_environment_ends_every_session() {
     let output = server.setup.run(&["admin", "reset-password"], "");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("ADMIN_PASSWORD"));
+}
+
+#[tokio::test]
+async fn a_command_in_another_shell_leaves_the_password_alone() {
+    let google = google().await;
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let session = token(&server.origin, PASSWORD).await;
+    let (setup, _) = server.stop();
+    let log = setup.log();
+    let bare = setup.clone().with("ADMIN_PASSWORD", "");
+    let other = setup.clone().with("ADMIN_PASSWORD", "quite another one");
+    for shell in [&bare, &other] {
+        for arguments in [&["clients", "list"][..], &["keys", "list"], &["status"], &["settings", "list"]] {
+            let output = shell.run(arguments, "");
+            assert!(output.status.success(), "{arguments:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?} tells of no password");
+        }
+        assert_eq!(shell.log(), log, "nothing was written");
+    }
+    let server = setup.start();
+    assert_eq!(status(&server, &session).await, 200, "and no session ended");
+}
+
+#[test]
+fn a_folder_that_is_named_by_mistake_does_not_become_a_pool() {
+    let setup = Setup::alone();
+    for arguments in [
+        &["keys", "list"][..],
+        &["clients", "list"],
+        &["status"],
+        &["settings", "list"],
+        &["events", "list"],
+        &["requests", "list"],
+        &["explain", "--key", "1"],
+        &["audit", "verify"],
+        &["admin", "reset-password"],
+    ] {
+        let output = setup.run(arguments, "");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("there is no pool in ") && told.contains("keys add"), "{arguments:?}: {told}");
+        assert!(!setup.data().exists(), "{arguments:?} made something");
+    }
+    assert!(setup.run(&["keys", "add"], "AIza-first-0001").status.success());
+    assert!(setup.run(&["keys", "list"], "").status.success());
 }
 
 #[tokio::test]

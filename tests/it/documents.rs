@@ -21,7 +21,8 @@ const ENV_HEADER: &str = "\
 # Copy this file to `.env` in the folder where the program starts, and take the `#` away in front of what you
 # change. An empty value counts as none. The environment wins over `.env`; the flags --port, --host and
 # --data-dir win over both. Times are in seconds and sizes in bytes unless the text says otherwise.
-# `gemini-pool config` shows what is in force, and where it came from.
+# `gemini-pool config` shows what a start would use, and where it came from; `gemini-pool settings list` shows
+# what is in force.
 ";
 
 fn root() -> &'static Path {

@@ -61,6 +61,7 @@ async fn lists_are_filtered_ordered_and_paged_while_keys_come_and_go() {
     for (query, code) in [
         (format!("cursor={next}&sort=label"), "bad_cursor"),
         ("cursor=x".to_owned(), "bad_cursor"),
+        ("stat=failed".to_owned(), "bad_parameter"),
         ("limit=0".to_owned(), "bad_parameter"),
         ("limit=1001".to_owned(), "bad_parameter"),
         ("state=good".to_owned(), "bad_parameter"),

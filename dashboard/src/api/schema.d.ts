@@ -3900,7 +3900,35 @@ export interface components {
             wants: string;
         };
     };
-    responses: never;
+    responses: {
+        /** @description A parameter that is none of this call's (`bad_parameter`). */
+        BadParameter: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+        /** @description A change by a browser's cookie that may be another site's (`cross_site`). It wants the header `X-Requested-With: gemini-pool`; a change by a bearer token does not. */
+        CrossSite: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+        /** @description A fault of the pool's own (`internal`); its log says more. */
+        Internal: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -3954,6 +3982,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -3992,6 +4021,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4052,6 +4082,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     create_allowed_key: {
@@ -4111,6 +4142,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -4147,6 +4179,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4207,6 +4240,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     update_allowed_key: {
@@ -4262,6 +4296,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4298,6 +4333,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4351,6 +4387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4369,6 +4406,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4386,6 +4424,12 @@ export interface operations {
             header?: {
                 /** @description Replace it only if it is still at this revision. */
                 "If-Match"?: string;
+                /**
+                 * @description A word of the caller's: a repetition with the same word and body gets the first answer again and replaces
+                 *     nothing.
+                 *     Kept for a day, and forgotten at a restart.
+                 */
+                "Idempotency-Key"?: string;
             };
             path: {
                 /** @description Its number. */
@@ -4429,6 +4473,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -4474,6 +4519,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The Idempotency-Key belongs to another request. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4503,6 +4558,7 @@ export interface operations {
                     "application/json": components["schemas"]["AuditView"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4512,6 +4568,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     start_audit: {
@@ -4532,6 +4589,7 @@ export interface operations {
                     "application/json": components["schemas"]["AuditView"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4541,6 +4599,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4572,6 +4632,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4581,6 +4642,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4653,6 +4715,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4707,6 +4770,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4794,6 +4858,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4853,6 +4918,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4928,6 +4994,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Something stands in the way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description It is older than what the log kept. */
             410: {
                 headers: {
@@ -4937,6 +5012,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -4966,6 +5042,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobList"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -4975,6 +5052,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     get_job: {
@@ -5025,6 +5103,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     cancel_job: {
@@ -5066,6 +5145,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5075,6 +5155,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_keys: {
@@ -5136,6 +5217,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     add_key: {
@@ -5195,6 +5277,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -5231,6 +5314,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5303,6 +5387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5330,6 +5415,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5390,6 +5476,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5426,6 +5513,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5485,6 +5573,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5512,6 +5601,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5571,6 +5661,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5598,6 +5689,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5657,6 +5749,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5684,6 +5777,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5749,6 +5843,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5776,6 +5871,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5790,7 +5886,13 @@ export interface operations {
     test_keys: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A word of the caller's: a repetition with the same word and body gets the first answer again and begins
+                 *     nothing. Kept for a day, and forgotten at a restart.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5838,6 +5940,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5865,6 +5968,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The Idempotency-Key belongs to another request. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description Too many: try again later. */
             429: {
                 headers: {
@@ -5876,6 +5988,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -5938,6 +6051,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -5965,6 +6079,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6025,15 +6140,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
-            /** @description The browser's session began more than five minutes ago: log in again. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Detail"];
-                };
-            };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6061,6 +6168,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6075,7 +6183,14 @@ export interface operations {
     import_keys: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description A word of the caller's: a repetition with the same word and body gets the first answer again and adds
+                 *     nothing.
+                 *     Kept for a day, and forgotten at a restart.
+                 */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6123,6 +6238,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -6150,6 +6266,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description The Idempotency-Key belongs to another request. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6220,6 +6346,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6276,6 +6403,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6303,6 +6431,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6372,6 +6501,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6408,6 +6538,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6472,6 +6603,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6524,6 +6656,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6533,6 +6666,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6594,6 +6728,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     test_key: {
@@ -6644,6 +6779,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description No such thing. */
             404: {
                 headers: {
@@ -6671,6 +6807,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6733,6 +6870,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     login: {
@@ -6784,6 +6922,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6813,6 +6952,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6842,6 +6982,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -6851,6 +6992,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6907,6 +7050,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6925,6 +7069,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -6990,6 +7135,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_projects: {
@@ -7035,6 +7181,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_request_logs: {
@@ -7104,6 +7251,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7178,6 +7326,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7256,6 +7405,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7315,6 +7465,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7371,6 +7522,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     get_session: {
@@ -7391,6 +7543,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionView"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -7400,6 +7553,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     list_settings: {
@@ -7422,6 +7576,7 @@ export interface operations {
                     "application/json": components["schemas"]["SettingList"];
                 };
             };
+            400: components["responses"]["BadParameter"];
             /** @description No token, or none that is good. */
             401: {
                 headers: {
@@ -7431,6 +7586,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
     update_settings: {
@@ -7519,6 +7675,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            403: components["responses"]["CrossSite"];
             /** @description It was changed meanwhile: its ETag is not the one in If-Match. */
             412: {
                 headers: {
@@ -7546,6 +7703,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7609,6 +7767,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Something stands in the way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description It is older than what the log kept. */
             410: {
                 headers: {
@@ -7618,6 +7785,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7683,6 +7851,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Something stands in the way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             /** @description It is older than what the log kept. */
             410: {
                 headers: {
@@ -7692,6 +7869,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
                 headers: {
@@ -7742,6 +7920,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            500: components["responses"]["Internal"];
         };
     };
 }

@@ -249,8 +249,12 @@ impl BulkApi {
     async fn test(
         &self,
         token: Token,
+        /// A word of the caller's: a repetition with the same word and body gets the first answer again and begins
+        /// nothing. Kept for a day, and forgotten at a restart.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
+        _idempotency_key: Header<Option<String>>,
         body: Json<KeysToTest>,
-    ) -> Result<JobAnswer, Failure<{ AUTH | MISSING | BODY | BUSY | LOG }>> {
+    ) -> Result<JobAnswer, Failure<{ AUTH | MISSING | BODY | BUSY | REUSED | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let KeysToTest { ids, model } = body.0;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::Request;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::Json};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Header, payload::Json};
 use projections::{KeyId, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -11,8 +11,9 @@ use super::{bulk::MOST, wishes::NewKey};
 use crate::{
     admin::{
         Tag, Token,
-        problem::{AUTH, BODY, CONFLICT, FRESH, Failure, LOG, MISSING, Problem},
+        problem::{AUTH, BODY, CONFLICT, FRESH, Failure, LOG, MISSING, Problem, REUSED},
         serving,
+        session::whence,
     },
     ledger::rules::{Added, AddedClient},
     pool::{ExportedKey, GivenKey, GivenResult, Pool},
@@ -166,8 +167,13 @@ impl TransferApi {
     async fn import(
         &self,
         token: Token,
+        /// A word of the caller's: a repetition with the same word and body gets the first answer again and adds
+        /// nothing.
+        /// Kept for a day, and forgotten at a restart.
+        #[oai(name = "Idempotency-Key", validator(min_length = 1, max_length = 255))]
+        _idempotency_key: Header<Option<String>>,
         body: Json<ToImport>,
-    ) -> Result<Json<ImportReport>, Failure<{ AUTH | BODY | CONFLICT | LOG }>> {
+    ) -> Result<Json<ImportReport>, Failure<{ AUTH | BODY | CONFLICT | REUSED | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor(pool)?;
         let ToImport { keys, clients, dry_run } = body.0;
@@ -210,8 +216,8 @@ impl TransferApi {
     ) -> Result<ExportAnswer, Failure<{ AUTH | FRESH | BODY | MISSING | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor_just_now(pool, request)?;
-        let from = request.remote_addr().as_socket_addr().filter(|_| actor != Actor::Cli);
-        let address = from.map(|address| address.ip().to_string()).unwrap_or_default();
+        let from = whence(request, pool).0.filter(|_| actor != Actor::Cli);
+        let address = from.map(|address| address.to_string()).unwrap_or_default();
         let only = body.0.ids.map(|ids| ids.into_iter().map(KeyId).collect());
         let exported = pool.export_keys(only, actor, address).await?;
         let keys = exported.into_iter().map(view).collect();

@@ -14,6 +14,8 @@ use super::options;
 
 pub(super) enum OpenFailure {
     InUse,
+    /// And what of it.
+    Damaged(String),
     Other(Cause),
 }
 
@@ -39,9 +41,50 @@ pub(super) fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
     match opened {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(fjall::Error::Locked)) => Err(OpenFailure::InUse),
-        Ok(Err(error)) => Err(OpenFailure::Other(error.into())),
-        Err(_) => Err(OpenFailure::Other("its files are damaged".into())),
+        Ok(Err(error)) => Err(match damaged(path, &error) {
+            Some(what) => OpenFailure::Damaged(what),
+            None => OpenFailure::Other(error.into()),
+        }),
+        Err(_) => Err(OpenFailure::Damaged(TABLES.to_owned())),
     }
+}
+
+/// What the store keeps sorted.
+const TABLES: &str = "a file below `keyspaces`";
+
+/// What of the log is damaged, in people's words, if that is what an error of the store comes from.
+pub(super) fn damaged(path: &Path, error: &fjall::Error) -> Option<String> {
+    use fjall::{Error as Store, LsmError as Table};
+    // Cut off, or not where another file says that it is.
+    let is_gone = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+        )
+    };
+    let what = match error {
+        Store::JournalRecovery(_) => {
+            let files = write_ahead_files(path);
+            let mut names: Vec<_> = files
+                .iter()
+                .filter_map(|file| file.file_name()?.to_str())
+                .map(|name| format!("`{name}`"))
+                .collect();
+            names.sort_unstable();
+            format!("the newest part of the log ({})", names.join(", "))
+        }
+        Store::Io(error) | Store::Storage(Table::Io(error)) if !is_gone(error) => return None,
+        Store::Io(_)
+        | Store::Storage(_)
+        | Store::Decompress(_)
+        | Store::InvalidTrailer
+        | Store::InvalidTag(_)
+        | Store::InvalidVersion(_)
+        | Store::Unrecoverable => TABLES.to_owned(),
+        _ => return None,
+    };
+    tracing::debug!(%error, "the store does not understand its files");
+    Some(what)
 }
 
 /// Makes the database where there is none: beside its place, and moved there when it is whole, so
@@ -60,6 +103,7 @@ pub(super) fn make(path: &Path) -> Result<(), Cause> {
     match open_database(&new) {
         Ok(opened) => opened.0.persist(PersistMode::SyncAll)?,
         Err(OpenFailure::InUse) => return Err("another gemini-pool is just making it".into()),
+        Err(OpenFailure::Damaged(what)) => return Err(what.into()),
         Err(OpenFailure::Other(cause)) => return Err(cause),
     }
     std::fs::rename(&new, path)?;

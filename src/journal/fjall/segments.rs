@@ -7,7 +7,7 @@
 
 use std::{cmp::Ordering, iter::Peekable};
 
-use fjall::{Database, Keyspace};
+use fjall::{Database, Keyspace, Slice};
 use projections::Seq;
 
 use super::options;
@@ -82,6 +82,17 @@ impl Parts {
     fn within(&self, first: Seq, last: Seq) -> Vec<Part> {
         let within = |part: &&Part| part.span.last >= first && part.span.first <= last;
         self.traffic.iter().filter(within).cloned().collect()
+    }
+
+    /// One record.
+    pub(super) fn record(&self, seq: Seq) -> Result<Option<Slice>, fjall::Error> {
+        let parts = self.within(seq, seq);
+        for rows in std::iter::once(&self.log).chain(parts.iter().map(|part| &part.rows)) {
+            if let Some(frame) = rows.get(key_of(seq))? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
     }
 
     /// The records from `first` to `last`, in order.

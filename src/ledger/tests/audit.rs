@@ -14,6 +14,7 @@ use crate::journal::{
         self,
         tests::history::{event, history},
     },
+    fjall::FjallJournal,
     memory::MemoryJournal,
 };
 use crate::ledger::{
@@ -219,4 +220,105 @@ fn it_stops_when_it_is_told_to() {
         false
     });
     assert_eq!((report.records, seen.len(), report.findings, state), (seen[0], 1, vec![], None));
+}
+
+/// Every file of a log, below its folder.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() { all.extend(files(&entry)) } else { all.push(entry) }
+    }
+    all.sort();
+    all
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for file in files(from) {
+        let to = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(&file, to).unwrap();
+    }
+}
+
+/// Half of it in tables, half of it in the write-ahead file.
+fn on_the_disk(folder: &std::path::Path, events: &[Recorded]) {
+    let journal = FjallJournal::open(folder).unwrap();
+    let (tables, rest) = events.split_at(events.len() / 2);
+    let mut hash = codec::ChainHash::START;
+    for part in [tables, rest] {
+        let frames = part.iter().map(|recorded| {
+            let (bytes, next) = codec::encode(recorded.seq, recorded.at, &recorded.event, &hash).unwrap();
+            hash = next;
+            Frame { segment: crate::ledger::writer::segment_of(&recorded.event, recorded.at), bytes }
+        });
+        let frames: Vec<_> = frames.collect();
+        journal.append(Batch { after: journal.last(), frames: &frames, secrets: &[] }).unwrap();
+        journal.sync().unwrap();
+        if journal.last() == tables.len() as Seq {
+            journal.parts_are_written_out();
+        }
+    }
+}
+
+#[test]
+fn a_byte_flipped_in_a_file_on_the_disk_is_named_by_its_record_or_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let failed = |seq| {
+        let name = format!("{seq} {}", "x".repeat(200));
+        let event = projections::event::AdminLoginFailed { name, address: String::new() };
+        Recorded { seq, at: START, event: event.into() }
+    };
+    let events: Vec<_> = (1..=2_000).map(failed).collect();
+    on_the_disk(&whole, &events);
+    let through = events.len() as Seq;
+    let audit_of = |log: &std::path::Path| match FjallJournal::open(log) {
+        Ok(journal) => {
+            let report = audited(&journal, through);
+            let same = frames(&journal).len() == events.len();
+            (report.findings, same)
+        }
+        Err(error) => {
+            let told = error.to_string();
+            assert!(
+                matches!(error, crate::journal::Error::Damaged { .. } | crate::journal::Error::Lost { .. }),
+                "{error:?}"
+            );
+            (vec![crate::ledger::audit::Finding::general(told)], false)
+        }
+    };
+    assert_eq!(audit_of(&whole), (vec![], true));
+    let (mut records, mut named) = (0, 0);
+    for file in files(&whole) {
+        let bytes = std::fs::read(&file).unwrap();
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        for part in 1..8 {
+            let at = written * part / 8;
+            if at >= written || file.file_name().unwrap() == "head" || file.file_name().unwrap() == "lock" {
+                continue;
+            }
+            let spoiled = folder.path().join("spoiled");
+            copy(&whole, &spoiled);
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x20;
+            std::fs::write(spoiled.join(file.strip_prefix(&whole).unwrap()), bytes).unwrap();
+            let (findings, same) = match std::panic::catch_unwind(|| audit_of(&spoiled)) {
+                Ok(found) => found,
+                Err(_) => panic!("{}, byte {at}", file.display()),
+            };
+            std::fs::remove_dir_all(&spoiled).unwrap();
+            let place = format!("{}, byte {at}: {findings:?}", file.strip_prefix(&whole).unwrap().display());
+            match findings.first() {
+                None => assert!(same, "{place}"),
+                Some(finding) if finding.seq.is_some() => records += 1,
+                Some(finding) => {
+                    named += 1;
+                    let says = ["keyspaces", ".jnl", "are missing", "head"];
+                    assert!(says.iter().any(|word| finding.what.contains(word)), "{place}");
+                }
+            }
+            assert!(findings.iter().all(|finding| !finding.what.contains("Error")), "{place}");
+        }
+    }
+    assert!(records > 0 && named > 0, "{records} {named}");
 }

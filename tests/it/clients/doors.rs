@@ -93,6 +93,39 @@ async fn nobody_but_a_trusted_proxy_says_where_a_request_comes_from() {
 }
 
 #[tokio::test]
+async fn who_comes_through_a_proxy_here_needs_an_access_key_and_so_does_everybody_once_there_was_one() {
+    let google = google().await;
+    let setup = Setup::new(&google, &["AIza-good-1"]).with("ALLOWED_API_KEYS", "");
+    let server = setup.start();
+    let through_a_proxy = async |server: &Server, key: Option<&str>| {
+        let request =
+            server.app_with(key).post(FLASH, &ask("Hello")).header("x-forwarded-for", "203.0.113.9");
+        told(request.send().await.unwrap()).await.0
+    };
+    assert_eq!(asks(&server.app_with(None)).await.0, 200, "this machine's own, before there is a client");
+    assert_eq!(through_a_proxy(&server, None).await, 401);
+    assert_eq!(through_a_proxy(&server, Some("wrong")).await, 401);
+    let operator = server.operator().await;
+    let (id, secret) = make(&operator, json!({})).await;
+    assert_eq!(through_a_proxy(&server, Some(&secret)).await, 200);
+    assert_eq!(asks(&server.app_with(Some("wrong"))).await.0, 401);
+    assert_eq!(operator.call(Method::DELETE, &format!("/allowed_keys/{id}"), None).await.0, 200);
+    let (setup, _) = {
+        for key in [None, Some(secret.as_str()), Some("wrong")] {
+            assert_eq!(through_a_proxy(&server, key).await, 401, "the last key was taken away: {key:?}");
+            assert_eq!(asks(&server.app_with(key)).await.0, 401);
+        }
+        server.stop()
+    };
+    let server = setup.clone().start();
+    assert_eq!(asks(&server.app_with(None)).await.0, 401, "nor after a restart");
+    let (setup, _) = server.stop();
+    let server = setup.with("ALLOW_ANONYMOUS", "true").start();
+    assert_eq!(through_a_proxy(&server, None).await, 200, "unless the operator says so");
+    assert_eq!(google.seen_count(), 3);
+}
+
+#[tokio::test]
 async fn access_keys_and_administrators_tokens_are_two_things() {
     let (_google, server, operator) = stage().await;
     let (_, secret) = make(&operator, json!({})).await;

@@ -43,8 +43,8 @@ pub(super) fn settings(say: Say<'_>) -> String {
     for paragraph in [
         "From the environment, or from a file `.env` in the folder where the program starts. The environment wins over \
          `.env`, and the flags `--port`, `--host` and `--data-dir` win over both. An empty value counts as none. \
-         `gemini-pool config` shows what is in force, and where it came from. All mistakes are told at once, and stop \
-         the start with exit code 78.",
+         `gemini-pool config` shows what a start would use, and where it came from; `gemini-pool settings list` shows \
+         what is in force. All mistakes are told at once, and stop the start with exit code 78.",
         "Of a secret, `NAME_FILE` may name a file that holds it. This page is made from `src/config/catalogue.rs`.",
     ] {
         text += &format!("{}\n\n", say(paragraph));
@@ -113,7 +113,7 @@ fn one_event(event: &Type, shape: &Shape, say: Say<'_>) -> String {
         text += &format!(" {}", say(more));
     }
     let (number, version) = (say("Number"), say("version"));
-    text += &format!("\n\n{number} {}, {version} {}", event.number, event.version);
+    text += &format!("\n\n{number} {}{}{version} {}", event.number, say(", "), event.version);
     if !event.old.is_empty() {
         let old: Vec<String> = event.old.iter().map(u8::to_string).collect();
         text += &format!("; {} {}", say("also read: version"), old.join(", "));

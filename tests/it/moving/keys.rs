@@ -179,10 +179,28 @@ async fn what_is_exported_is_imported_as_it_was() {
     drop(first);
 }
 
+#[test]
+fn what_cannot_be_a_key_is_none() {
+    let setup = Setup::alone();
+    let page = "<html><body>no keys</body></html>";
+    for text in ["not a key!", page, "short-1", "https://example.org/keys", "API_KEYS=[\"AIza-first-0001\"]"]
+    {
+        let output = setup.run(&["keys", "add"], text);
+        assert_eq!(output.status.code(), Some(1), "{text}: {}", told(&output));
+        assert!(told(&output).starts_with("0 added"), "{text}: {}", told(&output));
+    }
+    let balance = setup.folder.path().join("balance.env");
+    fs::write(&balance, "API_KEYS=[\"AIza-first-0001\"]\n").unwrap();
+    let report = well(setup.run(&["keys", "import", "--from", "gpt-load", balance.to_str().unwrap()], ""));
+    assert!(report.contains("0 new, 0 there already, 1 invalid"), "{report}");
+    let answer = json!({"keys": [{"key": "AQ.Ab8RN6-an_opaque.key", "weight": 3}]}).to_string();
+    assert!(well(setup.run(&["keys", "add"], &answer)).starts_with("1 added"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_to_an_administrator_says_where_it_went() {
     let google = google().await;
-    let server = Setup::new(&google, &KEYS[..2]).start();
+    let server = Setup::new(&google, &KEYS[..2]).with("TRUSTED_PROXIES", "127.0.0.1").start();
     let operator = server.operator().await;
     let (status, answer) =
         operator.call(reqwest::Method::POST, "/keys/export", Some(json!({"ids": [2]}))).await;
@@ -190,6 +208,17 @@ async fn an_export_to_an_administrator_says_where_it_went() {
     let event = operator.events_of("KeysExported", 1).await.remove(0);
     assert_eq!((&event["keys"], &event["address"]), (&json!([2]), &json!("127.0.0.1")));
     assert_eq!(event["actor"], json!({"admin": "admin"}));
+    // Through a proxy that is trusted: it is the asker's address that counts.
+    let through = |verb: reqwest::Method, path: &str| {
+        let request = crate::support::http().request(verb, format!("{}/api{path}", server.origin));
+        request.bearer_auth(operator.token()).header("x-forwarded-for", "203.0.113.7")
+    };
+    let asked =
+        through(reqwest::Method::POST, "/keys/export").json(&json!({"ids": [1]})).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    assert_eq!(through(reqwest::Method::GET, "/keys/1").send().await.unwrap().status(), 200);
+    assert_eq!(operator.events_of("KeysExported", 2).await[1]["address"], "203.0.113.7");
+    assert_eq!(operator.events_of("KeyRevealed", 1).await[0]["address"], "203.0.113.7");
     let (status, _) = operator.call(reqwest::Method::POST, "/keys/export", Some(json!({"ids": [99]}))).await;
     assert_eq!(status, 404);
 }
