@@ -12,14 +12,19 @@ export const isText = (id: string): boolean => /(?:\/texts-(?:en|zh)\.ts|\?(?:en
  * the other language is nobody's and falls away.
  */
 export function languages(): Plugin {
+  let root = '';
   return {
     name: 'languages',
     apply: 'build',
     enforce: 'pre',
+    configResolved: (config) => {
+      root = config.root;
+    },
     transform: {
       filter: { id: /messages\.ts$/ },
       handler(_, id) {
-        const at = relative('src/i18n', id).replaceAll('\\', '/');
+        // As `import.meta.glob` names it.
+        const at = `/${relative(root, id).replaceAll('\\', '/')}`;
         return { code: `export const at = ${JSON.stringify(at)};`, map: null };
       },
     },
