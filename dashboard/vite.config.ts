@@ -5,6 +5,7 @@ import { defineConfig } from 'vitest/config';
 
 import { isText, languages } from './scripts/languages';
 import { nothingAhead, switchedOff } from './scripts/lean';
+import { onlyOurPlots } from './scripts/plots';
 
 const src = fileURLToPath(new URL('./src', import.meta.url));
 /** The pool that `npm run dev` talks to. */
@@ -21,6 +22,7 @@ export default defineConfig({
     }),
     switchedOff(),
     nothingAhead(),
+    onlyOurPlots(),
   ],
   resolve: {
     alias: { $lib: src },
