@@ -12,7 +12,13 @@ const ALWAYS: [string | RegExp, string][] = [
   [/\bscaleX\.ori == 0\b/g, 'true'],
   [/\bscaleX\.ori == 1\b/g, 'false'],
   [/(?:\b\w+\.)?\bdistr == 1\b/g, 'true'],
-  [/(?:\b\w+\.)?\bdistr (?:==|>=)\s+(?:[234]|100)\b/g, 'false'],
+  [/\b(?:(?:\w+\.)?distr|xScaleDistr) (?:==|>=)\s+(?:[234]|100)\b/g, 'false'],
+  [/\bscaleX\.time\b/g, 'true'],
+  [/\bms == 1\b/g, 'false'],
+  ['= genTimeStuffs(1);', '= [];'],
+  [/const _timeAxisStamps = \[[^]*?\n\t\];/, 'const _timeAxisStamps = null;'],
+  [/^const localTz = .*;$/m, ''],
+  [/ = (days|months)\.map\(/g, ' = /* @__PURE__ */ $1.map('],
   // No legend of uPlot's, no emphasis of the nearest line, no bands between lines; titles and axes are written by us.
   ['const showLegend = legend.show;', 'const showLegend = false;'],
   [/\blegend\.live\b/g, 'false'],
@@ -26,11 +32,22 @@ const ALWAYS: [string | RegExp, string][] = [
   [/isStr\(sv\) \? timeSeriesVal\(.*?\)\) : /, ''],
   ['opts.fmtDate || fmtDate', 'null'],
   [/isTime \? \(\s*\/\/ config array[^]*? _timeAxisVals\s*\) : /, ''],
+  [/\baxis\.label != null/g, 'false'],
+  [/\b(?:ticks|border)\.show\b/g, 'false'],
+  [/\baxis\._rotate \* /, '0 * '],
+  [/^\t\(opts\.plugins \|\| \[\]\)\.forEach[^]*?^\t\}\);$/gm, ''],
+  // Drags are sideways, change no scale by themselves, and lock nothing.
+  [/\bdragY\b(?! = )/g, 'false'],
+  [/\bdrag\.(?:y|setScale)\b/g, 'false'],
+  [/\bcursor\._?lock\b(?! = )/g, 'false'],
+  ['cursor._lock = !false;', ''],
   // Values have a range of their own, and times that of the data.
   ['!rangeIsArr && isObj(rn)', 'false'],
   [/fnOrSelf\(rn \|\| \([^]*?\)\);/, 'fnOrSelf(rn || snapNumX);'],
   // What is drawn does not change, but for its numbers.
   [/^\tself\.(?:addSeries|delSeries|setBand|addBand|delBand|setSeries) = \w+;$/gm, ''],
+  [/^\tself\.redraw = [^]*?^\t\};$/m, ''],
+  [/^\tevents\["setSeries"\] = [^]*?^\t\};$/m, ''],
 ];
 
 export function onlyOurPlots(): Plugin {
