@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { svelte } from '@sveltejs/vite-plugin-svelte';
@@ -8,6 +9,11 @@ import { nothingAhead, switchedOff } from './scripts/lean';
 import { onlyOurPlots } from './scripts/plots';
 
 const src = fileURLToPath(new URL('./src', import.meta.url));
+// The classes that tell one component's styles from another's are their numbers: short, and the same in every build.
+const parts = readdirSync(src, { recursive: true, encoding: 'utf8' })
+  .map((path) => path.replaceAll('\\', '/'))
+  .filter((path) => path.endsWith('.svelte'))
+  .sort();
 /** The pool that `npm run dev` talks to. */
 const pool = process.env.GEMINI_POOL_URL ?? 'http://127.0.0.1:8000';
 // The pool judges changes by where the browser says they come from, so the proxy keeps the page's own host.
@@ -18,7 +24,7 @@ export default defineConfig({
     languages(),
     svelte({
       configFile: false,
-      compilerOptions: { runes: true, cssHash: ({ hash, filename, css }) => `s${hash(filename ?? css).slice(0, 4)}` },
+      compilerOptions: { runes: true, cssHash: ({ filename }) => `_${parts.findIndex((part) => filename?.endsWith(`src/${part}`)).toString(36)}` },
     }),
     switchedOff(),
     nothingAhead(),
