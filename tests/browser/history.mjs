@@ -27,7 +27,7 @@ await play(async (browser) => {
   await page.getByRole('combobox', { name: 'Types' }).selectOption('KeyAdded');
   await says('type', 'KeyAdded');
   await page.reload();
-  await events.filter({ hasText: 'Latecomer' }).waitFor();
+  await events.filter({ hasText: 'Latecomer' }).first().waitFor();
   equal(await events.filter({ hasNotText: 'Key added' }).count(), 0, 'an event that does not fit');
   await page.getByRole('button', { name: 'Clear filters' }).click();
   await says('type', null);
@@ -62,7 +62,7 @@ await play(async (browser) => {
   await page.getByRole('link', { name: 'What this event changed' }).click();
   await says('from', String(added.seq - 1));
   const id = String(added.event.id ?? added.event.key);
-  const line = page.getByRole('listitem').filter({ hasText: 'Added' }).filter({ hasText: 'Key' }).first();
+  const line = page.getByRole('region', { name: /^From event/ }).getByRole('listitem').filter({ hasText: 'Added' }).filter({ hasText: 'Key' }).first();
   await line.waitFor();
   await page.reload();
   await line.waitFor();

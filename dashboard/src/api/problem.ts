@@ -1,5 +1,5 @@
-import { problemWords } from '$lib/i18n/problems';
-import { locale } from '$lib/i18n/locale.svelte';
+import { pick } from '$lib/i18n/locale.svelte';
+import * as messages from '$lib/i18n/problem-messages';
 import type { components } from './schema';
 
 type Detail = components['schemas']['Detail'];
@@ -25,13 +25,12 @@ export class Problem extends Error {
 
   /** What to show people: translated by code; the server's own words where the code is unknown. */
   get title(): string {
-    const known = problemWords[locale.current][this.code];
-    return known?.(this) ?? (this.detail || this.message);
+    return pick(messages)[this.code]?.(this) ?? (this.detail || this.message);
   }
 
   /** The server's own words, where they say more than the title (they are English). */
   get more(): string {
-    return this.code in problemWords.en && this.detail !== this.title ? this.detail : '';
+    return this.code in pick(messages) && this.detail !== this.title ? this.detail : '';
   }
 }
 

@@ -1,11 +1,11 @@
 import { call } from '$lib/api/client';
-import type { words } from '$lib/i18n/dictionary';
+import type { Word } from '$lib/i18n/words';
 import { Link, type FeedEvent, type LinkState } from './link';
 
 export type { FeedEvent, LinkState } from './link';
 
 /** Every type of event there is. */
-export type EventType = keyof (typeof words)['eventType'];
+export type EventType = Word<'eventType'>;
 
 /** What came since the last one. */
 export interface Batch {

@@ -1,4 +1,4 @@
 export { clock } from './clock.svelte';
 export * as format from './format';
 export { locale, pick, type Locale } from './locale.svelte';
-export { cause, say, words, type WordGroup } from './words';
+export { cause, say, wordsIn, type Word, type WordGroup } from './words';

@@ -1,3 +1,5 @@
+import { fetchTexts, textsOf, type Messages } from './texts';
+
 /** The two languages. */
 export type Locale = 'en' | 'zh-TW';
 
@@ -38,7 +40,13 @@ export function remember(key: string, value: string): void {
 class Language {
   current = $state<Locale>(choose(remembered(KEY), navigator.languages));
 
-  set(locale: Locale): void {
+  /** Fetches the language's texts first; where the server does not answer, the page stays in the language it is in. */
+  async set(locale: Locale): Promise<void> {
+    try {
+      await fetchTexts(locale);
+    } catch {
+      return;
+    }
     this.current = locale;
     remember(KEY, locale);
     document.documentElement.lang = locale;
@@ -49,6 +57,6 @@ export const locale = new Language();
 document.documentElement.lang = locale.current;
 
 /** The messages of a page in the language in force: `const t = $derived(pick(messages))`. */
-export function pick<T>(messages: { en: T; zh: T }): T {
-  return locale.current === 'en' ? messages.en : messages.zh;
+export function pick<T>(messages: Messages<T>): T {
+  return textsOf(messages, locale.current);
 }

@@ -1,7 +1,14 @@
-import { words, type WordGroup } from './dictionary';
-import { locale } from './locale.svelte';
+import { pick } from './locale.svelte';
+import * as messages from './word-messages';
 
-export { words, type WordGroup };
+type Words = typeof messages.en;
+export type WordGroup = keyof Words;
+export type Word<G extends WordGroup> = keyof Words[G];
+
+/** The words of a group: `wordsIn('range')`. Not for modules that the entry needs: those come before the texts. */
+export function wordsIn<G extends WordGroup>(group: G): Word<G>[] {
+  return Object.keys(pick(messages)[group]) as Word<G>[];
+}
 
 /**
  * A word of the server's in the language in force: `say('verdict', attempt.verdict)`.
@@ -9,8 +16,7 @@ export { words, type WordGroup };
  */
 export function say(group: WordGroup, word: string | null | undefined): string {
   if (word === null || word === undefined || word === '') return '';
-  const known = (words[group] as Record<string, readonly [string, string] | undefined>)[word];
-  return known?.[locale.current === 'en' ? 0 : 1] ?? word;
+  return (pick(messages)[group] as Record<string, string | undefined>)[word] ?? word;
 }
 
 /** Why something is as it is: a verdict (what closed it), or what opened it. */

@@ -53,6 +53,7 @@ export const en = {
     move: 'Next, previous row',
     select: 'Select the row; with Shift, up to it',
     open: 'Open the row',
+    undo: 'Take the last change back, while that is offered',
     close: 'Close what is open',
   },
 };
@@ -112,6 +113,7 @@ export const zh: typeof en = {
     move: '下一列、上一列',
     select: '選取此列；加 Shift 選取範圍',
     open: '開啟此列',
+    undo: '復原剛才的變更（提示顯示期間）',
     close: '關閉開啟的項目',
   },
 };

@@ -15,6 +15,11 @@ export function listen(on: { palette: () => void; help: () => void }): () => voi
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target instanceof Element ? event.target : null;
+    if (event.key === 'Enter' && target?.matches('[data-search]')) {
+      // On to what was found.
+      document.querySelector<HTMLElement>('main [role=grid]')?.focus();
+      return;
+    }
     // What is typed into a field is text.
     if (target?.closest('input, textarea, select, [contenteditable]') || document.querySelector('dialog[open]')) return;
     if (Date.now() - gone < PATIENCE) {

@@ -2,19 +2,23 @@ import { readFileSync } from 'node:fs';
 
 import { expect, test } from 'vitest';
 
-import { words } from '../i18n/words';
-import { choices, help, wantsInChinese } from '../pages/settings/help';
+import { locale } from '../i18n/locale.svelte';
+import * as words from '../i18n/word-messages';
+import { choices, wanted } from '../pages/settings/help';
+import { zh } from '../pages/settings/help-messages';
 
 const named = [...readFileSync('../docs/settings.md', 'utf8').matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, name]) => name);
 
 test('every setting has a name in both languages, and its effect in Chinese; the server tells it in English', () => {
   expect(named.length).toBeGreaterThan(30);
-  expect(named.filter((name) => !(name! in words.setting))).toEqual([]);
-  expect(Object.keys(help).sort()).toEqual([...named].sort());
-  for (const text of Object.values(help)) expect(text).toMatch(/[\u4e00-\u9fff]/);
+  for (const { setting } of [words.en, words.zh]) expect(named.filter((name) => !(name! in setting))).toEqual([]);
+  expect(Object.keys(zh.effects).sort()).toEqual([...named].sort());
+  for (const text of Object.values(zh.effects)) expect(text).toMatch(/[\u4e00-\u9fff]/);
 });
 
-test('what a setting takes is said in Chinese', () => {
+test('what a setting takes is said in Chinese', async () => {
+  expect(wanted('wants a folder')).toBe('wants a folder');
+  await locale.set('zh-TW');
   // The words of src/config/read.rs.
   const known = [
     'a whole number from 1 to 10', 'a number of seconds from 0 to 600, such as 2 or 0.5', 'true or false',
@@ -23,9 +27,9 @@ test('what a setting takes is said in Chinese', () => {
     'wants a whole number from 1 to 10, not `99`', 'wants a value; null takes back what was said of it',
     'wants at least MAX_BODY_BYTES, or no such body could ever be taken',
   ];
-  for (const text of known) expect(wantsInChinese(text), text).not.toMatch(/\b(wants|whole|number|such|begins|least|characters)\b(?!-)/);
-  expect(wantsInChinese('wants a whole number from 1 to 10, not `99`')).toBe('應為1 至 10 的整數，而不是「99」');
-  expect(wantsInChinese('something new')).toBe('something new');
+  for (const text of known) expect(wanted(text), text).not.toMatch(/\b(wants|whole|number|such|begins|least|characters)\b(?!-)/);
+  expect(wanted('wants a whole number from 1 to 10, not `99`')).toBe('應為1 至 10 的整數，而不是「99」');
+  expect(wanted('something new')).toBe('something new');
 });
 
 test('only what is one of some words is a choice', () => {

@@ -31,9 +31,14 @@ class Themes {
 
 export const theme = new Themes();
 
+const known = new Map<string, string>();
+
 /** A colour of the theme in force, for canvases: `colour('--ok-fill')`. */
 export function colour(name: string): string {
-  // Read for its dependency: whoever draws with a colour draws again when the theme changes.
-  void theme.dark;
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // Read also for its dependency: whoever draws with a colour draws again when the theme changes.
+  const key = `${theme.dark} ${name}`;
+  // Asking the page makes it work out its styles, which is dear where every row of a table draws.
+  let found = known.get(key);
+  if (!found) known.set(key, (found = getComputedStyle(document.documentElement).getPropertyValue(name).trim()));
+  return found;
 }

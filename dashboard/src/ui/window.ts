@@ -19,12 +19,27 @@ export function span<T>(ids: readonly T[], from: T | undefined, to: T): T[] {
 export class Slots<Id> {
   #of = new Map<Id, number>();
 
-  /** The elements' numbers for the rows that are drawn now. */
-  give(ids: readonly Id[]): number[] {
-    const kept = new Set(ids.flatMap((id) => this.#of.get(id) ?? []));
-    const free = [...this.#of.values()].filter((slot) => !kept.has(slot));
-    let next = Math.max(-1, ...this.#of.values());
-    this.#of = new Map(ids.map((id) => [id, this.#of.get(id) ?? free.pop() ?? (next += 1)]));
-    return ids.map((id) => this.#of.get(id) ?? 0);
+  /**
+   * The elements of the rows that are drawn now. At most so many rows get an element that showed another one; the
+   * others wait, and rows that left keep what those will take, so that no step is a long one.
+   */
+  give(ids: readonly Id[], most = Number.POSITIVE_INFINITY): { drawn: ReadonlyMap<Id, number>; waiting: boolean } {
+    const wanted = new Set(ids);
+    const left = [...this.#of].filter(([id]) => !wanted.has(id));
+    const drawn = new Map<Id, number>();
+    let next = Math.max(-1, ...this.#of.values()) + 1;
+    let fresh = 0;
+    let waiting = 0;
+    for (const id of ids) {
+      const own = this.#of.get(id);
+      if (own !== undefined) drawn.set(id, own);
+      else if (fresh < most) {
+        fresh += 1;
+        drawn.set(id, left.pop()?.[1] ?? next++);
+      } else waiting += 1;
+    }
+    for (const [id, slot] of left.slice(0, waiting)) drawn.set(id, slot);
+    this.#of = drawn;
+    return { drawn, waiting: waiting > 0 };
   }
 }

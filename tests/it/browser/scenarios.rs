@@ -70,3 +70,8 @@ async fn the_log_is_browsed_the_past_looked_at_and_verified() {
 async fn settings_change_while_the_pool_runs() {
     pool_of(3).await.play("settings");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_reached_by_keyboard_alone() {
+    pool_of(3).await.play("keyboard");
+}

@@ -1,13 +1,13 @@
 import { api, ok, type Schema } from '$lib/api/client';
-import { words } from '$lib/i18n';
+import { wordsIn, type Word } from '$lib/i18n';
 import type { FeedEvent } from '$lib/feed';
 import { int, many, oneOf, text } from '$lib/router';
 
 export type EventView = Schema<'EventView'>;
 export type Density = Schema<'EventDensity'>;
-type Type = Exclude<keyof typeof words.eventType, 'Unknown'>;
+type Type = Exclude<Word<'eventType'>, 'Unknown'>;
 
-export const TYPES = Object.keys(words.eventType).filter((type): type is Type => type !== 'Unknown');
+export const TYPES = wordsIn('eventType').filter((type): type is Type => type !== 'Unknown');
 export const CLASSES = ['control', 'health', 'traffic'] as const;
 
 /** `at`, `from`: moments, each an event's number or a time. `before`, `after`: which page of the list. */

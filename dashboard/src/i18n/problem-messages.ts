@@ -1,11 +1,11 @@
 import type { Problem } from '$lib/api/problem';
-import type { Locale } from './locale.svelte';
 
 type Words = Record<string, (problem: Problem) => string>;
 
 const wait = (problem: Problem) => problem.retryAfter ?? 1;
 
-const en: Words = {
+/** Every code of the API’s problems. */
+export const en: Words = {
   bad_request: () => 'The server does not take this request.',
   bad_body: () => 'Something in what was sent is not what the server takes.',
   bad_parameter: () => 'One of the filters has a value that the server does not take.',
@@ -38,7 +38,7 @@ const en: Words = {
   unreachable: () => 'The server cannot be reached.',
 };
 
-const zh: Words = {
+export const zh: Words = {
   bad_request: () => '伺服器無法接受這個請求。',
   bad_body: () => '送出的內容有不符合伺服器要求的地方。',
   bad_parameter: () => '有一項篩選條件的值不被伺服器接受。',
@@ -70,6 +70,3 @@ const zh: Words = {
   stopping: () => '伺服器正在停止。',
   unreachable: () => '無法連線到伺服器。',
 };
-
-/** Every code of the API's problems, in both languages. */
-export const problemWords: Record<Locale, Words> = { en, 'zh-TW': zh };

@@ -1,0 +1,1 @@
+export default import.meta.glob('/src/**/*messages.ts', { eager: true, import: 'zh', query: 'zh' });
