@@ -275,7 +275,7 @@ fn a_byte_flipped_in_a_file_on_the_disk_is_named_by_its_record_or_its_file() {
     let audit_of = |log: &std::path::Path| match FjallJournal::open(log) {
         Ok(journal) => {
             let report = audited(&journal, through);
-            let same = frames(&journal).len() == events.len();
+            let same = report.findings.is_empty() && frames(&journal).len() == events.len();
             (report.findings, same)
         }
         Err(error) => {

@@ -19,6 +19,7 @@ export const zh: Help = {
     ALLOW_ANONYMOUS: 'true：沒有設定存取金鑰時，連得到的人都能使用。false：沒有時只監聽本機。',
     PUBLIC_URL: '應用程式看到的網址，例如 https://gemini.example.org，用於回應中的上傳網址。預設：請求的 Host。',
     TRUSTED_PROXIES: '您自己的反向代理位址與範圍，例如 127.0.0.1, 10.0.0.0/8。來自這些位址的請求，才採信 X-Forwarded-For（或 Forwarded）中的用戶端位址。',
+    ALLOWED_ORIGINS: '哪些網站的網頁可以在瀏覽器裡使用金鑰池，例如 https://app.example.org，以逗號分隔；* 表示全部。留空表示都不行。',
     DATABASE_URL: '日誌的位置：fjall:資料夾，或 memory:（不保留）。',
     DATA_DIR: '存放產生的密鑰與執行中伺服器位址的資料夾。預設：DATABASE_URL 的資料夾，或 ./data。',
     ADMIN_USERNAME: '管理者的名稱。',
