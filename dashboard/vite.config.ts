@@ -48,7 +48,7 @@ export default defineConfig({
     rollupOptions: {
       output: {
         // What is alike is packed best together: all pages at once take a sixth less than each by itself. The entry has
-        // what the shell and the login need, and each language is a file of its own (scripts/languages.ts).
+        // what the login needs, and each language is a file of its own (scripts/languages.ts).
         codeSplitting: {
           groups: [
             { name: 'main', test: (id) => id === `${src}/main.ts`, priority: 2 },
