@@ -2,8 +2,8 @@
 // every event once.
 import { admin, app, assert, equal, killServer, logIn, open, origin, play, startServer } from './stage.mjs';
 
-/** The link's health in the frame. */
-const link = (page, words) => page.locator('header').getByRole('status').getByText(words).waitFor();
+/** The link's health in the frame. A page that was refused often waits for a while before it asks again. */
+const link = (page, words) => page.locator('header').getByRole('status').getByText(words).waitFor({ timeout: 45_000 });
 
 /** Requests in the table, newest first: each model is a request's name here. */
 const models = (page) =>
