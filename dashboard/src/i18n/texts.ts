@@ -6,8 +6,8 @@ export interface Messages<T> {
   zh: T;
 }
 
-// In the built dashboard a `…messages.ts` only says where its texts are (scripts/languages.ts): each language has a
-// file of its own, and nobody fetches the one that is not shown.
+// In the built dashboard a `…messages.ts` only says where its texts are, which have numbers instead of names
+// (scripts/languages.ts): each language has a file of its own, and nobody fetches the one that is not shown.
 const SPLIT = import.meta.env.PROD;
 type Place = { at: string };
 const fetched: Partial<Record<Locale, Record<string, unknown>>> = {};
