@@ -1,6 +1,6 @@
 // Gives each language a file of its own in the built dashboard, in which texts have numbers instead of names.
-import { readFileSync } from 'node:fs';
-import { relative } from 'node:path';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { parseAst, type Plugin } from 'vite';
 
@@ -9,27 +9,33 @@ export const isText = (id: string): boolean => /(?:\/texts-(?:en|zh)\.ts|\?(?:en
 
 /**
  * A `…messages.ts` that is imported as such gives way to the place where `src/i18n/texts.ts` finds its texts. The texts
- * are imported by `texts-en.ts` and `texts-zh.ts` (as `…messages.ts?en` and `?zh`): lists in the order of their names in
+ * are put into `texts-en.ts` and `texts-zh.ts` (from `…messages.ts?en` and `?zh`): lists in the order of their names in
  * English, each its own copy, in which the other language is nobody's and falls away. Whoever reads a text by its name,
  * as `t.title`, then reads it by its number; names are a fifth of the texts, and as much again where they are read.
  * Nested texts keep theirs.
  */
 export function languages(): Plugin {
-  let root = '';
+  /** Every `…messages.ts`; its place here is that of its texts. */
+  let all: string[] = [];
   return {
     name: 'languages',
     apply: 'build',
     enforce: 'post',
-    configResolved: (config) => {
-      root = config.root;
+    configResolved: ({ root }) => {
+      const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
+      all = files.map((path) => join(root, 'src', path).replaceAll('\\', '/')).filter((path) => path.endsWith('messages.ts')).sort();
     },
     transform: {
       filter: { id: /\.(?:svelte|ts)(?:\?(?:en|zh))?$/ },
       async handler(code, id) {
         const [path = '', language] = id.split('?');
+        const [, of] = /\/texts-(en|zh)\.ts$/.exec(path) ?? [];
+        if (of) {
+          const imports = all.map((file, at) => `import { ${of} as t${at} } from ${JSON.stringify(`${file}?${of}`)};\n`);
+          return { code: `${imports.join('')}export default [${all.map((_, at) => `t${at}`).join()}];`, map: null };
+        }
         if (path.endsWith('messages.ts')) {
-          // As `import.meta.glob` names it.
-          if (!language) return { code: `export const at = ${JSON.stringify(`/${relative(root, path).replaceAll('\\', '/')}`)};`, map: null };
+          if (!language) return { code: `export const at = ${all.indexOf(path)};`, map: null };
           const { object, values } = exported(code, language);
           const list = [...exported(code, 'en').values.keys()].map(
             (name) => values.get(name) ?? this.error(`${path} has no ${language}.${name}`),

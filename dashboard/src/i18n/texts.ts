@@ -9,8 +9,8 @@ export interface Messages<T> {
 // In the built dashboard a `…messages.ts` only says where its texts are, which have numbers instead of names
 // (scripts/languages.ts): each language has a file of its own, and nobody fetches the one that is not shown.
 const SPLIT = import.meta.env.PROD;
-type Place = { at: string };
-const fetched: Partial<Record<Locale, Record<string, unknown>>> = {};
+type Place = { at: number };
+const fetched: Partial<Record<Locale, unknown[]>> = {};
 const fetchers = { en: () => import('./texts-en'), 'zh-TW': () => import('./texts-zh') };
 
 /** Fetches a language's texts, unless they are here. */
