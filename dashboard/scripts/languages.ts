@@ -8,11 +8,10 @@ import { parseAst, type Plugin } from 'vite';
 export const isText = (id: string): boolean => /(?:\/texts-(?:en|zh)\.ts|\?(?:en|zh))$/.test(id);
 
 /**
- * A `…messages.ts` that is imported as such gives way to the place where `src/i18n/texts.ts` finds its texts. The texts
- * are put into `texts-en.ts` and `texts-zh.ts` (from `…messages.ts?en` and `?zh`): lists in the order of their names in
- * English, each its own copy, in which the other language is nobody's and falls away. Whoever reads a text by its name,
- * as `t.title`, then reads it by its number; names are a fifth of the texts, and as much again where they are read.
- * Nested texts keep theirs.
+ * The texts of every `…messages.ts` are put into `texts-en.ts` and `texts-zh.ts` (from `…messages.ts?en` and `?zh`): lists
+ * in the order of their names in English, each its own copy, in which the other language is nobody's and falls away. Whoever
+ * imports a `…messages.ts` and reads a text by its name, as `t.title`, then reads it by its number from the list at its
+ * place; names are a fifth of the texts, and as much again where they are read. Nested texts keep theirs.
  */
 export function languages(): Plugin {
   /** Every `…messages.ts`; its place here is that of its texts. */
@@ -35,16 +34,17 @@ export function languages(): Plugin {
           return { code: `${imports.join('')}export default [${all.map((_, at) => `t${at}`).join()}];`, map: null };
         }
         if (path.endsWith('messages.ts')) {
-          if (!language) return { code: `export const at = ${all.indexOf(path)};`, map: null };
+          if (!language) return { code: 'export {};', map: null };
           const { object, values } = exported(code, language);
           const list = [...exported(code, 'en').values.keys()].map(
             (name) => values.get(name) ?? this.error(`${path} has no ${language}.${name}`),
           );
           return { code: `${code.slice(0, object.start)}[${list.join(',\n')}]${code.slice(object.end)}`, map: null };
         }
-        for (const [, messages = '', from = ''] of code.matchAll(/^import \* as (\w+) from ['"](.*messages)['"];$/gm)) {
+        for (const [line, messages = '', from = ''] of code.matchAll(/^import \* as (\w+) from ['"](.*messages)['"];$/gm)) {
           const file = (await this.resolve(from, id))?.id ?? this.error(`${id} imports ${from}, which is not there`);
-          code = numbered(code, messages, [...exported(readFileSync(file, 'utf8'), 'en').values.keys()]);
+          const names = [...exported(readFileSync(file, 'utf8'), 'en').values.keys()];
+          code = numbered(code, messages, names).replaceAll(`pick(${messages})`, `pick(${all.indexOf(file)})`).replace(line, '');
         }
         return { code, map: null };
       },
