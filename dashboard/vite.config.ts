@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
-import { isText, languages } from './scripts/languages';
-import { nothingAhead, switchedOff } from './scripts/lean';
-import { onlyOurPlots } from './scripts/plots';
+import { isText, languages } from './scripts/languages.ts';
+import { nothingAhead, switchedOff } from './scripts/lean.ts';
+import { onlyOurPlots } from './scripts/plots.ts';
 
 const src = fileURLToPath(new URL('./src', import.meta.url));
 // The classes that tell one component's styles from another's are their numbers: short, and the same in every build.
@@ -48,7 +48,7 @@ export default defineConfig({
     rollupOptions: {
       output: {
         // What is alike is packed best together: all pages at once take a sixth less than each by itself. The entry has
-        // what the shell and the login need, and each language is a file of its own (scripts/languages.ts).
+        // what the login needs, and each language is a file of its own (scripts/languages.ts).
         codeSplitting: {
           groups: [
             { name: 'main', test: (id) => id === `${src}/main.ts`, priority: 2 },

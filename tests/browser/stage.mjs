@@ -143,14 +143,16 @@ export async function logIn(page, path = '/status') {
 }
 
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-/** What axe finds that is serious or critical, as lines; none is wanted. */
-export async function violations(page) {
+const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+/** What axe finds that is serious or critical, as lines; none is wanted. By some of its rules and within a part of the
+ *  page only, where they are said. */
+export async function violations(page, { rules, within } = {}) {
   // By the debugger's door, which a strict content security policy leaves open.
-  await page.evaluate(axe);
-  const { violations: found } = await page.evaluate(() =>
-    globalThis.axe.run(document, {
-      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
-    }),
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe);
+  const options = { runOnly: rules ? { type: 'rule', values: rules } : { type: 'tag', values: TAGS }, resultTypes: ['violations'] };
+  const { violations: found } = await page.evaluate(
+    ([where, how]) => globalThis.axe.run(where ?? document, how),
+    [within ?? null, options],
   );
   return found
     .filter((violation) => ['serious', 'critical'].includes(violation.impact))

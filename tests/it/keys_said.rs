@@ -17,9 +17,17 @@ async fn google() -> SimulatedGoogle {
 /// A key as it is listed, without what is always another.
 fn plain(key: &Value) -> Value {
     let mut key = key.clone();
-    for name in
-        ["fingerprint", "added_at", "gates", "state", "last_used_at", "checked_at", "failures", "revision"]
-    {
+    for name in [
+        "fingerprint",
+        "added_at",
+        "gates",
+        "state",
+        "last_used_at",
+        "checked_at",
+        "failures",
+        "revision",
+        "heartbeat",
+    ] {
         key.as_object_mut().unwrap().remove(name);
     }
     key

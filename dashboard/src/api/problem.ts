@@ -25,12 +25,12 @@ export class Problem extends Error {
 
   /** What to show people: translated by code; the server's own words where the code is unknown. */
   get title(): string {
-    return pick(messages)[this.code]?.(this) ?? (this.detail || this.message);
+    return pick(messages).of[this.code]?.(this) ?? (this.detail || this.message);
   }
 
   /** The server's own words, where they say more than the title (they are English). */
   get more(): string {
-    return this.code in pick(messages) && this.detail !== this.title ? this.detail : '';
+    return this.code in pick(messages).of && this.detail !== this.title ? this.detail : '';
   }
 }
 

@@ -49,7 +49,7 @@ export function bytes(value: number): string {
   }
   const unit = BYTES[step] ?? 'byte';
   return cached(unit, (l) =>
-    new Intl.NumberFormat(l, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: step === 0 ? 0 : 1 }),
+    new Intl.NumberFormat(l, { style: 'unit', unit, unitDisplay: step === 0 ? 'long' : 'short', maximumFractionDigits: step === 0 ? 0 : 1 }),
   ).format(rest);
 }
 

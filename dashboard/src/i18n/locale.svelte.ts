@@ -42,13 +42,14 @@ class Language {
 
   /** Fetches the language's texts first; where the server does not answer, the page stays in the language it is in. */
   async set(locale: Locale): Promise<void> {
+    // Before the texts are here: who loads the page again at once has chosen all the same.
+    remember(KEY, locale);
     try {
       await fetchTexts(locale);
     } catch {
       return;
     }
     this.current = locale;
-    remember(KEY, locale);
     document.documentElement.lang = locale;
   }
 }

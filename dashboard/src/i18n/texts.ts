@@ -6,11 +6,10 @@ export interface Messages<T> {
   zh: T;
 }
 
-// In the built dashboard a `…messages.ts` only says where its texts are (scripts/languages.ts): each language has a
-// file of its own, and nobody fetches the one that is not shown.
+// In the built dashboard each language has a file of its own, and nobody fetches the one that is not shown. A
+// `…messages.ts` is a place in it there, and texts have numbers instead of names: see scripts/languages.ts.
 const SPLIT = import.meta.env.PROD;
-type Place = { at: string };
-const fetched: Partial<Record<Locale, Record<string, unknown>>> = {};
+const fetched: Partial<Record<Locale, unknown[]>> = {};
 const fetchers = { en: () => import('./texts-en'), 'zh-TW': () => import('./texts-zh') };
 
 /** Fetches a language's texts, unless they are here. */
@@ -19,6 +18,6 @@ export async function fetchTexts(locale: Locale): Promise<void> {
 }
 
 export function textsOf<T>(messages: Messages<T>, locale: Locale): T {
-  if (SPLIT) return fetched[locale]?.[(messages as unknown as Place).at] as T;
+  if (SPLIT) return fetched[locale]?.[messages as unknown as number] as T;
   return locale === 'en' ? messages.en : messages.zh;
 }

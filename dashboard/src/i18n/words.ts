@@ -1,13 +1,13 @@
 import { pick } from './locale.svelte';
 import * as messages from './word-messages';
 
-type Words = typeof messages.en;
+type Words = typeof messages.en.of;
 export type WordGroup = keyof Words;
 export type Word<G extends WordGroup> = keyof Words[G];
 
 /** The words of a group: `wordsIn('range')`. Not for modules that the entry needs: those come before the texts. */
 export function wordsIn<G extends WordGroup>(group: G): Word<G>[] {
-  return Object.keys(pick(messages)[group]) as Word<G>[];
+  return Object.keys(pick(messages).of[group]) as Word<G>[];
 }
 
 /**
@@ -16,7 +16,7 @@ export function wordsIn<G extends WordGroup>(group: G): Word<G>[] {
  */
 export function say(group: WordGroup, word: string | null | undefined): string {
   if (word === null || word === undefined || word === '') return '';
-  return (pick(messages)[group] as Record<string, string | undefined>)[word] ?? word;
+  return (pick(messages).of[group] as Record<string, string | undefined>)[word] ?? word;
 }
 
 /** Why something is as it is: a verdict (what closed it), or what opened it. */

@@ -1,29 +1,21 @@
-import type { Component } from 'svelte';
-
-/** A page: where it is, and the code that is fetched when it is first visited. */
-interface Route {
-  path: string;
-  load: () => Promise<{ default: Component }>;
-}
-
-/** Every page there is. Names are what links and `g`-keys use. */
+/** Where every page is. Names are what links and `g`-keys use. */
 export const routes = {
-  status: { path: '/status', load: () => import('../pages/status/Page.svelte') },
-  keys: { path: '/keys', load: () => import('../pages/keys/Page.svelte') },
-  key: { path: '/keys/:id', load: () => import('../pages/key/Page.svelte') },
-  models: { path: '/models', load: () => import('../pages/models/Page.svelte') },
-  requests: { path: '/requests', load: () => import('../pages/requests/Page.svelte') },
-  request: { path: '/requests/:id', load: () => import('../pages/request/Page.svelte') },
-  history: { path: '/history', load: () => import('../pages/history/Page.svelte') },
-  clients: { path: '/clients', load: () => import('../pages/clients/Page.svelte') },
-  settings: { path: '/settings', load: () => import('../pages/settings/Page.svelte') },
-  welcome: { path: '/welcome', load: () => import('../pages/welcome/Page.svelte') },
-} as const satisfies Record<string, Route>;
+  status: '/status',
+  keys: '/keys',
+  key: '/keys/:id',
+  models: '/models',
+  requests: '/requests',
+  request: '/requests/:id',
+  history: '/history',
+  clients: '/clients',
+  settings: '/settings',
+  welcome: '/welcome',
+} as const satisfies Record<string, string>;
 
 export type RouteName = keyof typeof routes;
 
 /** `:id` in a path asks for `{ id }`. */
-export type ParamsOf<N extends RouteName> = (typeof routes)[N]['path'] extends `${string}:${infer P}`
+export type ParamsOf<N extends RouteName> = (typeof routes)[N] extends `${string}:${infer P}`
   ? Record<P, string | number>
   : Record<never, never>;
 
@@ -35,7 +27,7 @@ export interface Match {
 export function match(pathname: string): Match {
   const parts = pathname.split('/').filter(Boolean);
   if (parts.length === 0) return { name: 'home', params: {} };
-  for (const [name, { path }] of Object.entries(routes)) {
+  for (const [name, path] of Object.entries(routes)) {
     const wanted = path.split('/').filter(Boolean);
     if (wanted.length !== parts.length) continue;
     const params: Record<string, string> = {};
@@ -63,7 +55,7 @@ type HrefArgs<N extends RouteName> = keyof ParamsOf<N> extends never
 /** The address of a page: `href('key', { id: 7 })`, `href('keys', {}, { state: ['failed'] })`. */
 export function href<N extends RouteName>(name: N, ...[params, query]: HrefArgs<N>): string {
   const given = (params ?? {}) as Record<string, string | number>;
-  const path = routes[name].path.replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(String(given[key] ?? '')));
+  const path = routes[name].replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(String(given[key] ?? '')));
   const search = query instanceof URLSearchParams ? query : new URLSearchParams(pairs(query ?? {}));
   return search.size > 0 ? `${path}?${search}` : path;
 }

@@ -15,8 +15,8 @@ export function listen(on: { palette: () => void; help: () => void }): () => voi
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target instanceof Element ? event.target : null;
-    if (event.key === 'Enter' && target?.matches('[data-search]')) {
-      // On to what was found.
+    if (event.key === 'Enter' && target?.matches('[data-search]:not(form *)')) {
+      // On to what was found; in a form it asks for something.
       document.querySelector<HTMLElement>('main [role=grid]')?.focus();
       return;
     }

@@ -53,7 +53,7 @@ test('words that nobody knows are shown as they are', async () => {
 
 test('numbers and times', async () => {
   expect(format.number(12345.678, 1)).toBe('12,345.7');
-  expect(format.bytes(999)).toBe('999 byte');
+  expect(format.bytes(999)).toBe('999 bytes');
   expect(format.bytes(1_234_567)).toBe('1.2 MB');
   expect(format.percent(0.042)).toBe('4.2%');
   expect(format.percent(0.00001)).toBe('<0.1%');

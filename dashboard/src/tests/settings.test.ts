@@ -11,7 +11,7 @@ const named = [...readFileSync('../docs/settings.md', 'utf8').matchAll(/^\| `([A
 
 test('every setting has a name in both languages, and its effect in Chinese; the server tells it in English', () => {
   expect(named.length).toBeGreaterThan(30);
-  for (const { setting } of [words.en, words.zh]) expect(named.filter((name) => !(name! in setting))).toEqual([]);
+  for (const { setting } of [words.en.of, words.zh.of]) expect(named.filter((name) => !(name! in setting))).toEqual([]);
   expect(Object.keys(zh.effects).sort()).toEqual([...named].sort());
   for (const text of Object.values(zh.effects)) expect(text).toMatch(/[\u4e00-\u9fff]/);
 });

@@ -75,3 +75,23 @@ async fn settings_change_while_the_pool_runs() {
 async fn everything_is_reached_by_keyboard_alone() {
     pool_of(3).await.play("keyboard");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_for_everybody_in_english() {
+    pool_of(3).await.play("every-page-en");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_for_everybody_in_chinese() {
+    pool_of(3).await.play("every-page-zh");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_pages_live_through_outages_without_a_gap() {
+    pool_of(3).await.play("outage");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_open_all_day_is_quick_and_does_not_grow() {
+    pool_of(9).await.play("heap");
+}

@@ -7,6 +7,8 @@ export type KeyQuery = Omit<NonNullable<paths['/keys']['get']['parameters']['que
 
 /** Keys in one answer. Small enough that reading one is nothing to be felt while scrolling. */
 const PAGE = 100;
+/** Rows in sight that are made fresh in one frame. */
+const AT_ONCE = 6;
 /** Rows of which one by one is asked, because they left the page that they were on. */
 const ASKED = 30;
 
@@ -92,12 +94,26 @@ export class KeyList {
       }
       const strayed = ids.filter((id) => this.#byId.has(id) && !fresh.has(id)).slice(0, ASKED);
       const gone = new Set<number>();
+      const waiting = new Set<number>();
       for (const id of strayed) {
         const key = await summary(id, signal);
         if (key) fresh.set(id, { ...key, heartbeat: this.#byId.get(id)?.heartbeat ?? null });
         else gone.add(id);
       }
-      this.rows = this.rows.flatMap((row) => (gone.has(row.id) ? [] : [fresh.get(row.id) ?? row]));
+      // What is drawn anew comes a few rows a frame: all at once would be felt while scrolling.
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        for (const id of ids.slice(at + AT_ONCE)) waiting.add(id);
+        this.rows = this.rows.flatMap((row) => {
+          if (gone.has(row.id)) return [];
+          const now = waiting.has(row.id) ? undefined : fresh.get(row.id);
+          // What events and changes said meanwhile is newer than what was asked.
+          return [now && now.revision >= row.revision ? now : row];
+        });
+        for (const id of ids.slice(at, at + AT_ONCE)) fresh.delete(id);
+        waiting.clear();
+        await new Promise((resolve) => setTimeout(resolve, 16));
+        if (signal.aborted) return;
+      }
       this.error = undefined;
     } catch (error) {
       if (!signal.aborted && !isAbort(error)) this.error = asProblem(error);

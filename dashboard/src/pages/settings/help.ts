@@ -9,10 +9,9 @@ export function effect(setting: { name: string; help: string }): string {
 /** What a setting takes, or why it does not take a value. */
 export function wanted(words: string): string {
   const [, wrong, wants = '', given] = /^(wants )?(.*?)(?:, not `(.*)`)?$/s.exec(words) ?? [];
-  const { wants: known, tell } = pick(messages);
-  const [pattern, to] = known.find(([pattern]) => pattern.test(wants)) ?? [];
+  const [pattern, to] = pick(messages).wants.find(([pattern]) => pattern.test(wants)) ?? [];
   if (!pattern || !to) return words;
-  return tell(wants.replace(pattern, to), wrong !== undefined, given);
+  return pick(messages).tell(wants.replace(pattern, to), wrong !== undefined, given);
 }
 
 /** The words of a setting that takes one of some; none: it takes others. */

@@ -2,7 +2,7 @@ import type { FeedEvent } from '$lib/feed';
 import { cause, format, say } from '$lib/i18n';
 import type { en } from './messages';
 
-type Messages = typeof en;
+type Messages = (typeof en)['told'];
 
 /** What something is about, from an event's scope or a transition. */
 export interface Subject {

@@ -1,0 +1,4 @@
+import { everyPage } from './every-page.mjs';
+import { play } from './stage.mjs';
+
+await play(everyPage('en'));
