@@ -6,7 +6,6 @@ export const en = {
   undo: 'Undo',
   dismiss: 'Dismiss',
   retry: 'Try again',
-  more: 'More',
   technical: 'What the server said',
   typeToConfirm: (word: string) => `Type ${word} to confirm`,
   backIn: (time: string) => `back in ${time}`,
@@ -23,8 +22,6 @@ export const en = {
   seriesEmpty: (name: string) => `${name}: no data`,
   selectAll: 'Select all',
   selectRow: 'Select row',
-  selected: (count: string) => `${count} selected`,
-  clear: 'Clear',
   sortBy: (name: string) => `Sort by ${name}`,
   rows: (count: string) => `${count} rows`,
   tableHint: 'j and k walk, space selects, Enter opens.',
@@ -34,7 +31,6 @@ export const en = {
   beatEmpty: (time: string) => `${time}: nothing`,
   range: 'Time range',
   newRows: (count: string) => `${count} new`,
-  loading: 'Loading …',
   fieldErrors: 'What is wrong:',
 };
 
@@ -46,7 +42,6 @@ export const zh: typeof en = {
   undo: '復原',
   dismiss: '知道了',
   retry: '重試',
-  more: '更多',
   technical: '伺服器的訊息',
   typeToConfirm: (word) => `輸入 ${word} 以確認`,
   backIn: (time) => `${time}後恢復`,
@@ -62,8 +57,6 @@ export const zh: typeof en = {
   seriesEmpty: (name) => `${name}：沒有資料`,
   selectAll: '全選',
   selectRow: '選取此列',
-  selected: (count) => `已選取 ${count} 項`,
-  clear: '清除',
   sortBy: (name) => `依${name}排序`,
   rows: (count) => `${count} 列`,
   tableHint: 'j 與 k 移動，空白鍵選取，Enter 開啟。',
@@ -72,6 +65,5 @@ export const zh: typeof en = {
   beatEmpty: (time) => `${time}：沒有紀錄`,
   range: '時間範圍',
   newRows: (count) => `${count} 筆新資料`,
-  loading: '載入中…',
   fieldErrors: '有問題的項目：',
 };

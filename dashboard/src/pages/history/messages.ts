@@ -1,7 +1,6 @@
 export const en = {
   title: 'History',
   events: 'Events',
-  density: 'The log over time',
   scrub: 'Moment',
   scrubHint: 'Click or drag to go there; arrow keys step an event.',
   scrubbed: (seq: string, time: string) => `Event ${seq}, ${time}`,
@@ -19,7 +18,6 @@ export const en = {
   whatEvent: 'What this event changed',
   sinceThen: 'What changed since',
   fromHere: 'Compare from here',
-  keys: (count: string) => `${count} keys`,
   keysTitle: 'Keys',
   state: 'State',
   key: 'Key',
@@ -69,7 +67,6 @@ export const en = {
 export const zh: typeof en = {
   title: '歷史',
   events: '事件',
-  density: '日誌的時間分布',
   scrub: '時刻',
   scrubHint: '點一下或拖曳即可前往；方向鍵逐一移動事件。',
   scrubbed: (seq, time) => `事件 ${seq}，${time}`,
@@ -87,7 +84,6 @@ export const zh: typeof en = {
   whatEvent: '這個事件改變了什麼',
   sinceThen: '之後有什麼改變',
   fromHere: '從這裡開始比較',
-  keys: (count) => `${count} 把金鑰`,
   keysTitle: '金鑰',
   state: '狀態',
   key: '金鑰',

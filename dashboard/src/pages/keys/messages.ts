@@ -30,7 +30,6 @@ export const en = {
   noneWhy: 'The pool forwards requests with the keys that you give it.',
   noMatch: 'No key matches',
   noMatchWhy: 'There are keys, but none that all these filters leave.',
-  loadingMore: 'More keys are being loaded …',
   selected: (count: string) => `${count} selected`,
   selectMatching: (count: string) => `Select all ${count} that match`,
   clear: 'Clear selection',
@@ -93,7 +92,6 @@ export const en = {
   andMore: (count: string) => `and ${count} more`,
   untilDeleted: 'Google deletes it',
   force: 'Delete all the same: these are lost',
-  newKeys: (count: string) => `${count} new keys`,
   openPage: 'Open its page',
   edit: 'Edit',
 };
@@ -130,7 +128,6 @@ export const zh: typeof en = {
   noneWhy: '金鑰池用您提供的金鑰轉送請求。',
   noMatch: '沒有符合的金鑰',
   noMatchWhy: '金鑰池裡有金鑰，但沒有一把同時符合這些條件。',
-  loadingMore: '正在載入更多金鑰…',
   selected: (count) => `已選取 ${count} 把`,
   selectMatching: (count) => `選取全部符合的 ${count} 把`,
   clear: '取消選取',
@@ -193,7 +190,6 @@ export const zh: typeof en = {
   andMore: (count) => `另有 ${count} 項`,
   untilDeleted: 'Google 刪除時間',
   force: '仍要刪除，放棄這些資源',
-  newKeys: (count) => `${count} 把新金鑰`,
   openPage: '開啟金鑰頁面',
   edit: '編輯',
 };
