@@ -114,6 +114,7 @@ async function keys(): Promise<number[]> {
     return now.state === 'running' ? undefined : now;
   });
   assert(done.results.every(({ test }) => test?.passed), 'all pass');
+  assert((await good(api.GET('/jobs'))).jobs.some(({ id, passed }) => id === job.id && passed === 3), 'it is listed');
   await good(api.DELETE('/jobs/{job_id}', { params: { path: { job_id: job.id } } }));
   const exported = await good(api.POST('/keys/export', { body: { ids: [three] } }));
   assert(exported.keys[0]?.key === 'AIza-typed-0003', 'an export has the secret');
@@ -168,6 +169,8 @@ async function looking(ids: number[]): Promise<void> {
   const newest = page.events[0];
   assert(newest !== undefined && newest.seq === page.head, 'the newest is the head');
   assert((await good(api.GET('/events/{seq}', { params: { path: { seq: newest.seq } } }))).type === newest.type, 'it');
+  const density = await good(api.GET('/events/density', { params: { query: { buckets: 10 } } }));
+  assert(density.buckets.reduce((all, { events }) => all + events, 0) > 10, 'they lie somewhere');
   const stream = await api.GET('/events/stream', { params: { query: { after: 0 } }, parseAs: 'stream' });
   const reader = (stream.data as ReadableStream<Uint8Array>).getReader();
   const first = new TextDecoder().decode((await reader.read()).value);
