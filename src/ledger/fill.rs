@@ -70,9 +70,10 @@ pub fn fill(journal: &dyn Journal, wish: Wish, progress: &mut dyn FnMut(u64)) ->
     while life.state.seq < wish.events && !keys.is_empty() {
         let done = (life.state.seq - from) as f64 / left as f64;
         let even = begun.saturating_add((span as f64 * done) as Millis);
-        // More by day than by night, and never back.
+        // More by day than by night, and never back; at both ends as it is told, for nothing lies beyond them.
         let hour = even.rem_euclid(DAY_MS) as f64 / DAY_MS as f64;
-        let now = even.saturating_add((2.0 * 3_600_000.0 * (hour * std::f64::consts::TAU).sin()) as Millis);
+        let swing = 2.0 * 3_600_000.0 * (4.0 * done.min(1.0 - done)).clamp(0.0, 1.0);
+        let now = even.saturating_add((swing * (hour * std::f64::consts::TAU).sin()) as Millis);
         life.request(&keys, &clients, now.min(wish.until).max(life.state.at))?;
         if life.state.seq / 100_000 > told {
             told = life.state.seq / 100_000;
