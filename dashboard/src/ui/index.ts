@@ -3,6 +3,7 @@
 export { default as Ago } from './Ago.svelte';
 export { default as Button } from './Button.svelte';
 export { default as Chips } from './Chips.svelte';
+export { default as Conflict } from './Conflict.svelte';
 export { default as CopyButton } from './CopyButton.svelte';
 export { default as Countdown } from './Countdown.svelte';
 export { default as Dialog } from './Dialog.svelte';
