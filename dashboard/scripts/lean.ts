@@ -3,12 +3,17 @@ import type { Plugin } from 'vite';
 
 /**
  * What of Svelte nothing here turns on: hydration (no server draws anything), older or other modes, templates that wait
- * for promises, and elements that have a `style` of their own or get their attributes by a spread.
+ * for promises, boundaries that show something else meanwhile or after an error, and elements that have a `style` of
+ * their own or get their attributes by a spread.
  */
 const NEVER: Record<string, [RegExp, string][]> = {
   'client/dom/hydration.js': [[/^export let (hydrating = false;)$/gm, 'export const $1']],
   'flags/index.js': [[/^export let (\w+_flag = false;)$/gm, 'export const $1']],
   'client/reactivity/async.js': [[/if \(async\.length === 0 && pending\.length === 0\)/, 'if (true)']],
+  'client/dom/blocks/boundary.js': [
+    [/new Boundary\(.*\)/, 'block(() => void branch(() => children(node)), flags)'],
+    [/^export class Boundary \{[^]*?^\}/m, ''],
+  ],
   'shared/attributes.js': [[/(export function to_style\(value, styles\) \{[^]*?)if \(value\)/, '$1if (false)']],
   'src/utils.js': [[/(const DOM_PROPERTIES = )\[[^]*?\]/, '$1[]']],
 };
