@@ -1,6 +1,6 @@
 // An operator tends the keys: adds some, tests them, changes many at once and takes it back, looks at a secret,
 // deletes.
-import { admin, assert, equal, logIn, open, origin, password, play, sideways, violations } from './stage.mjs';
+import { admin, assert, clientKey, equal, logIn, open, origin, password, play, sideways, violations } from './stage.mjs';
 
 /** All keys by their numbers, as the API has them. */
 const keys = async () => new Map((await admin('GET', '/keys?limit=1000')).keys.map((key) => [key.id, key]));
@@ -79,8 +79,17 @@ await play(async (browser) => {
   await undo();
   await until(asBefore, 'projects as before');
 
+  // Opened gates cannot be closed again: a reset waits for whoever takes it back, and is done at once if told so.
+  const resets = async () => (await admin('GET', '/keys/1/history?limit=50')).events.filter(({ type }) => type === 'KeyReset').length;
   await bar.getByRole('button', { name: 'Reset' }).click();
+  await page.getByText(`${first.size} will be reset`).waitFor();
+  await undo();
+  await bar.getByRole('button', { name: 'Reset' }).click();
+  await page.getByText(`${first.size} will be reset`).waitFor();
+  equal(await resets(), 0, 'resets that were taken back or wait');
+  await page.getByRole('button', { name: 'Dismiss' }).last().click();
   await page.getByText('forgiven').first().waitFor();
+  await until(async () => (await resets()) === 1, 'the reset is done');
   assert((await page.getByRole('button', { name: 'Undo' }).count()) === 0, 'a reset offers an undo that it does not have');
 
   // A test goes on by itself; its progress has an address.
