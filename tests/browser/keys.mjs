@@ -172,4 +172,27 @@ await play(async (browser) => {
   await page.goto(`${origin}/keys`);
   await grid.waitFor();
   equal(await sideways(page), 0, 'the keys at 320 px');
+
+  // The last keys of projects that have something at Google: what would be lost is named, and has to be wanted.
+  await page.setViewportSize({ width: 1280, height: 800 });
+  const made = await fetch(`${origin}/v1beta/cachedContents`, {
+    method: 'POST',
+    headers: { 'x-goog-api-key': clientKey, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'models/gemini-2.5-flash', contents: [{ role: 'user', parts: [{ text: 'kept' }] }] }),
+  });
+  equal(made.status, 200, 'a cache at Google');
+  const { name } = await made.json();
+  await grid.getByRole('checkbox', { name: 'Select all' }).check();
+  await bar.getByRole('button', { name: 'Delete' }).click();
+  await dialog.getByRole('textbox').fill(`delete ${first.size}`);
+  await sure.click();
+  await dialog.getByText('could not be reached any more without').first().waitFor();
+  await dialog.getByText(name).first().waitFor();
+  assert(await sure.isDisabled(), 'what would be lost is deleted without being asked for');
+  equal((await keys()).size, first.size, 'keys after a refusal: all stay, or none');
+  equal(await violations(page), [], 'axe on what would be lost');
+  await dialog.getByRole('checkbox').check();
+  await sure.click();
+  await page.getByText(`${first.size} deleted`).waitFor();
+  await until(async () => (await keys()).size === 0, 'all are gone');
 });
