@@ -18,6 +18,7 @@ export { default as Menu, type MenuItem } from './Menu.svelte';
 export { default as NewPill } from './NewPill.svelte';
 export { default as Plot } from './Plot.svelte';
 export { default as Progress } from './Progress.svelte';
+export { default as Radios } from './Radios.svelte';
 export { default as Snippet } from './Snippet.svelte';
 export { default as Sparkline } from './Sparkline.svelte';
 export { default as Stat } from './Stat.svelte';
