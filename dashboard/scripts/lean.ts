@@ -18,6 +18,9 @@ const NEVER: Record<string, [RegExp, string][]> = {
   'src/utils.js': [[/(const DOM_PROPERTIES = )\[[^]*?\]/, '$1[]']],
 };
 
+/** A component that needs some of it after all. */
+const MISSED = /\$\.(?:attribute_effect|boundary)\(|\$\.set_style\([\w$]+, (?!'')/;
+
 /** A component without what is for hydration only, and for parents that have slots. */
 const withoutCount = (code: string): string =>
   code
@@ -35,7 +38,11 @@ export function switchedOff(): Plugin {
     transform: {
       filter: { id: [/\.svelte$/, /\/svelte\/src\/(?:internal\/.*|utils)\.js$/] },
       handler(code, id) {
-        if (id.endsWith('.svelte')) return { code: withoutCount(code), map: null };
+        if (id.endsWith('.svelte')) {
+          const [missed] = MISSED.exec(code) ?? [];
+          if (missed) return this.error(`${missed}…: this is left out of Svelte, see scripts/lean.ts`);
+          return { code: withoutCount(code), map: null };
+        }
         // Makes a class when it is loaded, which is nobody's.
         if (id.endsWith('custom-element.js')) return { code, map: null, moduleSideEffects: false };
         const [, never] = Object.entries(NEVER).find(([file]) => id.endsWith(file)) ?? [];
