@@ -63,19 +63,52 @@ await play(async (browser) => {
   equal(shown.filter((seq) => seq >= wanted.at(-1)), wanted.filter((seq) => seq >= shown.at(-1)), 'the ticker has a gap or a repetition');
   equal(new Set(shown).size, shown.length, 'an event stands twice');
 
-  // Drag to zoom: both plots, in the address; the whole range again by a button.
+  // What is drawn follows what comes: another request, another curve.
   const plot = page.getByRole('img', { name: /^Requests per minute/ });
   await plot.locator('canvas').waitFor();
-  const { x, y, width } = await plot.locator('.u-over').boundingBox();
-  await page.mouse.move(x + width * 0.3, y + 20);
-  await page.mouse.down();
-  await page.mouse.move(x + width * 0.5, y + 20, { steps: 4 });
-  await page.mouse.move(x + width * 0.8, y + 20, { steps: 4 });
-  await page.mouse.up();
-  await page.waitForURL(/from=\d+&to=\d+/);
+  const drawn = () => plot.locator('canvas').evaluate((canvas) => canvas.toDataURL());
+  const redrawn = (was) =>
+    page.waitForFunction((was) => document.querySelector('.uplot canvas')?.toDataURL() !== was, was, { timeout: 40_000 });
+  const live = await drawn();
+  for (let n = 0; n < 5; n += 1) equal(await app(`and again ${n}`), 200);
+  await redrawn(live);
+
+  /** Drags over half of the plot, and gives the span that this was on the axis that is drawn. */
+  const drag = async () => {
+    const before = page.url();
+    const { x, y, width } = await plot.locator('.u-over').boundingBox();
+    await page.mouse.move(x + width * 0.3, y + 20);
+    await page.mouse.down();
+    await page.mouse.move(x + width * 0.5, y + 20, { steps: 4 });
+    await page.mouse.move(x + width * 0.8, y + 20, { steps: 4 });
+    await page.mouse.up();
+    await page.waitForURL((url) => url.href !== before && url.searchParams.has('to'));
+    const { searchParams } = new URL(page.url());
+    return ['from', 'to'].map((name) => Number(searchParams.get(name)));
+  };
+  // Drag to zoom: in the address, and drawn, so that another drag goes on from there; the whole range by a button.
+  const whole = await drawn();
+  const [from, to] = await drag();
   await page.getByTestId('zoom').waitFor();
+  assert(to - from > 6 * 60_000 && to - from < 9 * 60_000, `half of 15 minutes, not ${to - from} ms`);
+  await redrawn(whole);
+  const half = await drawn();
+  const [later, sooner] = await drag();
+  assert(from < later && sooner < to && sooner - later < (to - from) * 0.6, `the plot still shows what it did: ${sooner - later} ms`);
+  await redrawn(half);
+  const zoomed = await drawn();
   await page.getByRole('button', { name: 'Whole range' }).click();
   await page.waitForURL((url) => !url.search.includes('from='));
+  await redrawn(zoomed);
+  // Another range is another axis.
+  const minutes = await drawn();
+  await page.getByRole('button', { name: '24h' }).click();
+  await page.getByRole('button', { name: '24h', pressed: true }).waitFor();
+  await redrawn(minutes);
+  const [began, ended] = await drag();
+  assert(ended - began > 10 * 3_600_000, `half of a day, not ${ended - began} ms`);
+  await page.getByRole('button', { name: '15m' }).click();
+  await page.getByRole('button', { name: '15m', pressed: true }).waitFor();
 
   // The same by the keyboard, and the numbers as a table.
   await page.getByRole('button', { name: 'Zoom in' }).press('Enter');
