@@ -14,7 +14,7 @@ await play(async (browser) => {
   await page.getByTestId('pool-ready').getByText('6').waitFor();
 
   // What an operator needs is there without scrolling.
-  for (const name of ['Keys of the pool', 'Headroom per model', 'Keys that need attention', 'Last transitions', 'Live events']) {
+  for (const name of ['Keys of the pool', 'Headroom per model', 'What needs attention', 'Last transitions', 'Live events']) {
     assert(await inView(page.locator('section').filter({ has: page.getByRole('heading', { name }) })), `${name} is below the fold`);
   }
   for (const name of ['Requests per minute', 'Time to first byte']) {
