@@ -87,10 +87,20 @@ await play(async (browser) => {
   await tabTo(bar.getByRole('button', { name: 'Disable' }), 'Shift+Tab');
   await press('Enter');
   await page.getByText('2 disabled', { exact: true }).waitFor();
+  assert(await focused(bar.getByRole('button', { name: 'Disable' })), 'what was pressed lost the focus');
   equal(await states(), [[1, 'ready'], [2, 'disabled'], [3, 'disabled']]);
   await press('Control+z');
   await page.getByText('As it was before').waitFor();
   equal(await states(), [[1, 'ready'], [2, 'ready'], [3, 'ready']], 'taken back');
+
+  // A dialog begins with what there is to fill in, and gives the focus back.
+  const tags = bar.getByRole('button', { name: 'Tags …' });
+  await tabTo(tags);
+  await press('Enter');
+  await page.locator('dialog[open] input:focus').waitFor();
+  await press('Escape');
+  await page.locator('dialog[open]').waitFor({ state: 'detached' });
+  assert(await focused(tags), 'a dialog kept the focus');
 
   // The palette goes anywhere.
   await press('Control+k');
