@@ -43,6 +43,10 @@ export const en = {
       minute: `${left} of ${limit} left this minute`,
       tokens: `${left} of ${limit} tokens left this minute`,
     })[window] ?? `${left} of ${limit} left`,
+  leftShort: (left: string, window: string) =>
+    ({ day: `${left} left/day`, minute: `${left} left/min`, tokens: `${left} tokens left` })[window] ?? `${left} left`,
+  trial: (time: string) => `tried in ${time}`,
+  onTrial: 'on trial',
   turns: 'new in',
   noLimit: 'Google named no limit',
   suggestions: 'Keys that seem to share a project',
@@ -101,6 +105,10 @@ export const zh: typeof en = {
       minute: `本分鐘剩餘 ${left} / ${limit}`,
       tokens: `本分鐘剩餘權杖 ${left} / ${limit}`,
     })[window] ?? `剩餘 ${left} / ${limit}`,
+  leftShort: (left, window) =>
+    ({ day: `今日剩 ${left}`, minute: `本分鐘剩 ${left}`, tokens: `剩 ${left} 權杖` })[window] ?? `剩 ${left}`,
+  trial: (time) => `${time}後試探`,
+  onTrial: '試探中',
   turns: '重新計算倒數',
   noLimit: 'Google 未告知上限',
   suggestions: '可能屬於同一專案的金鑰',
