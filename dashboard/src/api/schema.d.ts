@@ -3329,6 +3329,11 @@ export interface components {
          */
         ResourceView: {
             /**
+             * Format: uint32
+             * @description The client whose request made it; none: it came without an access key, or it is not known.
+             */
+            client?: number | null;
+            /**
              * Format: date-time
              * @description When Google deletes it (RFC 3339); none: not by itself.
              */
