@@ -7,6 +7,7 @@ import { defineConfig } from 'vitest/config';
 import { isText, languages } from './scripts/languages.ts';
 import { nothingAhead, switchedOff } from './scripts/lean.ts';
 import { onlyOurPlots } from './scripts/plots.ts';
+import { shorter } from './scripts/shorter.ts';
 
 const src = fileURLToPath(new URL('./src', import.meta.url));
 // The classes that tell one component's styles from another's are their numbers: short, and the same in every build.
@@ -29,6 +30,7 @@ export default defineConfig({
     switchedOff(),
     nothingAhead(),
     onlyOurPlots(),
+    shorter(),
   ],
   resolve: {
     alias: { $lib: src },

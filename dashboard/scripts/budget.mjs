@@ -1,7 +1,8 @@
 // Weighs the built dashboard (dist/, or the folder named as argument) against its budget.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { gzipSync } from 'node:zlib';
+
+import { gzip } from './gzip.mjs';
 
 const ENTRY = 60_000;
 const ALL = 150_000;
@@ -18,7 +19,9 @@ const walk = (folder) => {
 walk(root);
 
 const name = (path) => '/' + relative(root, path).replaceAll('\\', '/');
-const weight = (path) => gzipSync(readFileSync(path), { level: 9 }).length;
+const weights = new Map();
+for (const path of files) weights.set(path, (await gzip(readFileSync(path))).length);
+const weight = (path) => weights.get(path);
 const index = readFileSync(join(root, 'index.html'), 'utf8');
 const loaded = new Set([...index.matchAll(/(?:src|href)="([^"]+\.(?:js|css))"/g)].map(([, url]) => url));
 // What the entry imports at once comes with it.
@@ -31,23 +34,22 @@ for (const url of loaded) {
   }
 }
 
-// A visitor fetches the texts of one language, before anything is shown: the heavier one counts, with the entry.
+// A visitor fetches the texts of one language before anything is shown: the entry has the heavier one.
 const language = (path) => /\/texts-(\w+)-[^/]+\.js$/.exec(path)?.[1];
 const texts = files.filter(language).sort((a, b) => weight(b) - weight(a));
 if (texts.length !== 2) throw new Error(`${texts.length} languages have a file of their own, not 2`);
 
 const rows = files
-  .filter((path) => /\.(js|css|html)$/.test(path) && !texts.slice(1).includes(path))
+  .filter((path) => /\.(js|css|html)$/.test(path))
   .map((path) => ({
     name: name(path),
     gzip: weight(path),
-    entry: loaded.has(name(path)) || path.endsWith('.html') || texts.includes(path),
+    entry: loaded.has(name(path)) || path.endsWith('.html') || path === texts[0],
   }))
   .sort((a, b) => Number(b.entry) - Number(a.entry) || b.gzip - a.gzip);
 for (const row of rows) {
   console.log(`${row.entry ? 'entry' : 'later'}  ${String(row.gzip).padStart(7)}  ${row.name}`);
 }
-console.log(`either, not both:  ${texts.map((path) => `${weight(path)} ${name(path)}`).join(', ')}`);
 const sum = (some) => some.reduce((total, row) => total + row.gzip, 0);
 const [entry, all] = [sum(rows.filter((row) => row.entry)), sum(rows.filter((row) => !row.name.endsWith('.html')))];
 console.log(`entry ${entry} of ${ENTRY} bytes, all ${all} of ${ALL} bytes (gzip)`);

@@ -1,11 +1,25 @@
 // Leaves out of the built dashboard what it has no use for.
 import type { Plugin } from 'vite';
 
-/** Switches of Svelte that nothing here turns on: hydration (no server draws anything), and older or other modes. */
-const SWITCHES: Record<string, RegExp> = {
-  'internal/client/dom/hydration.js': /^export let hydrating = false;$/gm,
-  'internal/flags/index.js': /^export let \w+_flag = false;$/gm,
+/**
+ * What of Svelte nothing here turns on: hydration (no server draws anything), older or other modes, templates that wait
+ * for promises, boundaries that show something else meanwhile or after an error, and elements that have a `style` of
+ * their own or get their attributes by a spread.
+ */
+const NEVER: Record<string, [RegExp, string][]> = {
+  'client/dom/hydration.js': [[/^export let (hydrating = false;)$/gm, 'export const $1']],
+  'flags/index.js': [[/^export let (\w+_flag = false;)$/gm, 'export const $1']],
+  'client/reactivity/async.js': [[/if \(async\.length === 0 && pending\.length === 0\)/, 'if (true)']],
+  'client/dom/blocks/boundary.js': [
+    [/new Boundary\(.*\)/, 'block(() => void branch(() => children(node)), flags)'],
+    [/^export class Boundary \{[^]*?^\}/m, ''],
+  ],
+  'shared/attributes.js': [[/(export function to_style\(value, styles\) \{[^]*?)if \(value\)/, '$1if (false)']],
+  'src/utils.js': [[/(const DOM_PROPERTIES = )\[[^]*?\]/, '$1[]']],
 };
+
+/** A component that needs some of it after all. */
+const MISSED = /\$\.(?:attribute_effect|boundary)\(|\$\.set_style\([\w$]+, (?!'')/;
 
 /** A component without what is for hydration only, and for parents that have slots. */
 const withoutCount = (code: string): string =>
@@ -22,16 +36,24 @@ export function switchedOff(): Plugin {
     apply: 'build',
     enforce: 'post',
     transform: {
-      filter: { id: [/\.svelte$/, /\/svelte\/src\/internal\/(?:client\/dom\/(?:hydration|elements\/custom-element)|flags\/index)\.js$/] },
+      filter: { id: [/\.svelte$/, /\/svelte\/src\/(?:internal\/.*|utils)\.js$/] },
       handler(code, id) {
-        if (id.endsWith('.svelte')) return { code: withoutCount(code), map: null };
+        if (id.endsWith('.svelte')) {
+          const [missed] = MISSED.exec(code) ?? [];
+          if (missed) return this.error(`${missed}…: this is left out of Svelte, see scripts/lean.ts`);
+          return { code: withoutCount(code), map: null };
+        }
         // Makes a class when it is loaded, which is nobody's.
         if (id.endsWith('custom-element.js')) return { code, map: null, moduleSideEffects: false };
-        const [, declared] = Object.entries(SWITCHES).find(([file]) => id.endsWith(file)) ?? [];
-        const constant = declared && code.replace(declared, (line) => line.replace('let', 'const'));
-        if (!constant || constant === code) return this.error('Svelte has its switches elsewhere: see scripts/lean.ts');
+        const [, never] = Object.entries(NEVER).find(([file]) => id.endsWith(file)) ?? [];
+        if (!never) return null;
+        for (const [from, to] of never) {
+          const left = code.replace(from, to);
+          if (left === code) return this.error(`Svelte has no ${String(from)} any more: see scripts/lean.ts`);
+          code = left;
+        }
         // What would turn it on or off does nothing.
-        return { code: constant.replace(/^\t(?:hydrating|\w+_flag) = \w+;$/gm, ''), map: null };
+        return { code: code.replace(/^\t(?:hydrating|\w+_flag) = \w+;$/gm, ''), map: null };
       },
     },
   };

@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
-import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants } from 'node:zlib';
+
+import { gzip } from './gzip.mjs';
 
 const MEDIA = {
   '.html': 'text/html; charset=utf-8',
@@ -25,7 +27,8 @@ walk(dist, '/');
 files.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 
 const include = (path) => `include_bytes!(${JSON.stringify(path)})`;
-const rows = files.map(([path, file]) => {
+const rows = [];
+for (const [path, file] of files) {
   const media = MEDIA[extname(file)];
   if (media === undefined) throw new Error(`${path}: no media type is known for it; see scripts/pack.mjs`);
   const plain = readFileSync(file);
@@ -36,9 +39,11 @@ const rows = files.map(([path, file]) => {
   };
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: plain.length };
   const brotli = packed('.br', brotliCompressSync(plain, { params }));
-  const gzip = packed('.gz', gzipSync(plain, { level: 9 }));
+  const gzipped = packed('.gz', await gzip(plain));
   const digest = createHash('sha256').update(plain).digest('hex').slice(0, 32);
   const immutable = path.startsWith('/assets/');
-  return `    Asset { path: ${JSON.stringify(path)}, media: "${media}", digest: "${digest}", immutable: ${immutable}, plain: ${include(file)}, brotli: ${brotli}, gzip: ${gzip} },`;
-});
+  rows.push(
+    `    Asset { path: ${JSON.stringify(path)}, media: "${media}", digest: "${digest}", immutable: ${immutable}, plain: ${include(file)}, brotli: ${brotli}, gzip: ${gzipped} },`,
+  );
+}
 writeFileSync(table, `&[\n${rows.join('\n')}\n]\n`);

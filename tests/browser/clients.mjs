@@ -54,7 +54,7 @@ await play(async (browser) => {
   await dialog.getByRole('button', { name: 'Save' }).click();
   await dialog.getByRole('alert').waitFor();
   await dialog.getByText('of the other operator').waitFor();
-  await dialog.getByRole('button', { name: 'Save mine over it' }).click();
+  await dialog.getByRole('button', { name: 'Apply mine to it' }).click();
   await dialog.waitFor({ state: 'detached' });
   const both = await admin('GET', `/allowed_keys/${id}`);
   equal([both.requests_per_day, both.note], [100, 'of the other operator'], 'what both said');

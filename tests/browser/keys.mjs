@@ -1,6 +1,6 @@
 // An operator tends the keys: adds some, tests them, changes many at once and takes it back, looks at a secret,
 // deletes.
-import { admin, assert, equal, logIn, open, origin, password, play, sideways, violations } from './stage.mjs';
+import { admin, assert, clientKey, equal, logIn, open, origin, password, play, sideways, violations } from './stage.mjs';
 
 /** All keys by their numbers, as the API has them. */
 const keys = async () => new Map((await admin('GET', '/keys?limit=1000')).keys.map((key) => [key.id, key]));
@@ -79,8 +79,17 @@ await play(async (browser) => {
   await undo();
   await until(asBefore, 'projects as before');
 
+  // Opened gates cannot be closed again: a reset waits for whoever takes it back, and is done at once if told so.
+  const resets = async () => (await admin('GET', '/keys/1/history?limit=50')).events.filter(({ type }) => type === 'KeyReset').length;
   await bar.getByRole('button', { name: 'Reset' }).click();
+  await page.getByText(`${first.size} will be reset`).waitFor();
+  await undo();
+  await bar.getByRole('button', { name: 'Reset' }).click();
+  await page.getByText(`${first.size} will be reset`).waitFor();
+  equal(await resets(), 0, 'resets that were taken back or wait');
+  await page.getByRole('button', { name: 'Dismiss' }).last().click();
   await page.getByText('forgiven').first().waitFor();
+  await until(async () => (await resets()) === 1, 'the reset is done');
   assert((await page.getByRole('button', { name: 'Undo' }).count()) === 0, 'a reset offers an undo that it does not have');
 
   // A test goes on by itself; its progress has an address.
@@ -163,4 +172,27 @@ await play(async (browser) => {
   await page.goto(`${origin}/keys`);
   await grid.waitFor();
   equal(await sideways(page), 0, 'the keys at 320 px');
+
+  // The last keys of projects that have something at Google: what would be lost is named, and has to be wanted.
+  await page.setViewportSize({ width: 1280, height: 800 });
+  const made = await fetch(`${origin}/v1beta/cachedContents`, {
+    method: 'POST',
+    headers: { 'x-goog-api-key': clientKey, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'models/gemini-2.5-flash', contents: [{ role: 'user', parts: [{ text: 'kept' }] }] }),
+  });
+  equal(made.status, 200, 'a cache at Google');
+  const { name } = await made.json();
+  await grid.getByRole('checkbox', { name: 'Select all' }).check();
+  await bar.getByRole('button', { name: 'Delete' }).click();
+  await dialog.getByRole('textbox').fill(`delete ${first.size}`);
+  await sure.click();
+  await dialog.getByText('could not be reached any more without').first().waitFor();
+  await dialog.getByText(name).first().waitFor();
+  assert(await sure.isDisabled(), 'what would be lost is deleted without being asked for');
+  equal((await keys()).size, first.size, 'keys after a refusal: all stay, or none');
+  equal(await violations(page), [], 'axe on what would be lost');
+  await dialog.getByRole('checkbox').check();
+  await sure.click();
+  await page.getByText(`${first.size} deleted`).waitFor();
+  await until(async () => (await keys()).size === 0, 'all are gone');
 });

@@ -19,7 +19,7 @@ await play(async (browser) => {
   await anna.getByText('Saved').waitFor();
   await dialog(ben).getByLabel('Tags').fill('ben');
   await save(ben);
-  const conflict = dialog(ben).getByRole('region', { name: 'Somebody changed this key meanwhile' }).first();
+  const conflict = dialog(ben).getByRole('region', { name: 'Somebody changed it meanwhile' }).first();
   await conflict.getByText('Anna was here').waitFor();
   equal((await key()).tags, [], 'tags before Ben decides');
   await conflict.getByRole('button', { name: 'Apply mine to it' }).click();

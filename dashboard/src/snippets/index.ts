@@ -1,2 +1,2 @@
 export { default as ClientSnippets } from './ClientSnippets.svelte';
-export { PLACEHOLDER } from './snippets';
+export { clientSnippets, PLACEHOLDER } from './snippets';

@@ -1,6 +1,7 @@
 import { remember, remembered } from '$lib/i18n/locale.svelte';
 
-export type Theme = 'auto' | 'light' | 'dark';
+export const THEMES = ['auto', 'light', 'dark'] as const;
+export type Theme = (typeof THEMES)[number];
 
 const KEY = 'gemini-pool.theme';
 

@@ -94,14 +94,6 @@ export const en = {
   revokeTitle: (name: string) => `Revoke ${name}?`,
   revokeWhy: 'Its app is refused from then on, for good. This cannot be undone; to stop it for a while, disable it.',
   revokeEnv: 'It stays revoked although ALLOWED_API_KEYS still names it.',
-  conflict: 'Somebody changed it while you did.',
-  field: 'Field',
-  was: 'Was',
-  theirs: 'Now',
-  mine: 'Yours',
-  untouched: 'not touched',
-  applyMine: 'Save mine over it',
-  takeTheirs: 'Begin anew with theirs',
 };
 
 export const zh: typeof en = {
@@ -200,12 +192,4 @@ export const zh: typeof en = {
   revokeTitle: (name) => `撤銷 ${name}？`,
   revokeWhy: '撤銷後應用程式將永久被拒絕，無法復原。若只是暫停使用，請改為停用。',
   revokeEnv: '即使 ALLOWED_API_KEYS 仍列有這把金鑰，也會維持撤銷。',
-  conflict: '您編輯的同時，有其他人改過它。',
-  field: '欄位',
-  was: '原本',
-  theirs: '目前',
-  mine: '您的修改',
-  untouched: '未修改',
-  applyMine: '以我的修改儲存',
-  takeTheirs: '改用目前內容重新編輯',
 };

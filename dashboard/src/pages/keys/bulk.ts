@@ -15,7 +15,7 @@ export async function enable(ids: number[], to: boolean): Promise<Done> {
   return { changed: changed.length, undo: async () => void (await api.POST(path(!to), { body: { ids: changed } })) };
 }
 
-/** Gates that were opened cannot be closed again: Google does that, if it has to. */
+/** Gates that were opened cannot be closed again: Google does that, if it has to. Whoever asks for it waits with it. */
 export async function reset(ids: number[]): Promise<Done> {
   return { changed: different(await ok(api.POST('/keys/bulk_reset', { body: { ids } }))).length };
 }

@@ -84,20 +84,31 @@ export class Grid {
     }
   };
 
+  /** Keys that are gone leave their places; whoever looks at others further down stays where they are. */
+  drop(gone: ReadonlySet<number>): void {
+    if (gone.size > 0) this.rows = this.rows.filter((row) => !gone.has(row.key));
+  }
+
   /** Loads again what is in sight, and the summaries. */
   async freshen(keys: readonly number[]): Promise<void> {
     if (this.#query.q || this.#query.project) return this.again();
     const { signal } = this.#stop;
     const seen = new Set(keys);
     try {
-      const fresh = new Map<number, GridRow>();
       for (const page of this.#pages.filter((one) => one.keys.some((key) => seen.has(key)))) {
         const answer = await this.#ask(page.cursor, this.#query.key, signal);
-        for (const row of answer.keys) fresh.set(row.key, row);
-        if (!signal.aborted) this.models = answer.models;
+        if (signal.aborted) return;
+        const fresh = new Map(answer.keys.map((row) => [row.key, row]));
+        this.models = answer.models;
+        this.drop(new Set(page.keys.filter((key) => !fresh.has(key))));
+        this.rows = this.rows.map((row) => fresh.get(row.key) ?? row);
+        // New keys come at the end.
+        if (page !== this.#pages.at(-1)) continue;
+        const known = new Set(this.rows.map((row) => row.key));
+        this.rows = [...this.rows, ...answer.keys.filter((row) => !known.has(row.key))];
+        page.keys = [...fresh.keys()];
+        this.#next = answer.next ?? undefined;
       }
-      if (signal.aborted) return;
-      this.rows = this.rows.map((row) => fresh.get(row.key) ?? row);
       this.error = undefined;
     } catch (error) {
       if (!signal.aborted && !isAbort(error)) this.error = asProblem(error);
