@@ -3,7 +3,8 @@
 //! Owns connections, the headers that may pass each way, and the upstream
 //! credential's one place. It refuses to choose keys, to try again or to record:
 //! it reports what happened. Its invariants: exactly one credential goes
-//! upstream, in `x-goog-api-key`, and bodies are never rewritten.
+//! upstream, in `x-goog-api-key` (or the client's own [`token`] in its place), and
+//! bodies are never rewritten.
 
 pub mod body;
 pub mod classify;
@@ -22,6 +23,7 @@ pub mod scrub;
 pub mod stream;
 pub mod target;
 mod text;
+pub mod token;
 
 use std::{
     collections::VecDeque,

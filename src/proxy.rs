@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use parking_lot::Mutex;
 use poem::Response;
 use projections::{
-    RequestId,
+    ClientId, RequestId,
     event::{Outcome, Strategy},
 };
 use tokio::{
@@ -53,6 +53,7 @@ use crate::{
         Gemini, headers,
         resources::Place,
         target::{self, Shape, Target, Upload},
+        token::EphemeralToken,
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
@@ -103,6 +104,8 @@ struct Asked {
     place: Place,
     /// Where it may go.
     seat: Seat,
+    /// What it brings in the place of an access key, and is let in with at Google: a Live session.
+    token: Option<EphemeralToken>,
     /// The client's number; 0 where access is open.
     client: u32,
     /// The client wants nothing of it kept at Google.
@@ -281,18 +284,13 @@ impl Proxy {
             return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
         }
         let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
-        if target.live && live::brings_a_token(&client, uri.query().unwrap_or_default()) {
-            return Err(Refusal::EphemeralToken);
-        }
-        let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
-        match self.gatekeeper.admit(peer, &client, uri.query().unwrap_or_default()) {
-            Admission::Client(client) => record.answered.client = Some(client),
-            Admission::Anonymous if self.is_foreign(&client, uri) => return Err(Refusal::OtherSite),
-            Admission::Anonymous => {}
-            // Upload SDKs send no credential with the pieces: the upload's id is one.
-            Admission::Unknown { presented: false } if known_upload => {}
-            Admission::Unknown { presented } => return Err(Refusal::Unknown { presented }),
-        }
+        let query = uri.query().unwrap_or_default();
+        let token = if target.live { EphemeralToken::presented(&client, query) } else { None };
+        let (known, seat) = match &token {
+            Some(token) => self.admit_token(token, peer, &client, query)?,
+            None => (self.admit(peer, &client, uri, &target)?, Seat::default()),
+        };
+        record.answered.client = known;
         let settings = self.settings.now();
         if settings.log_failure == LogFailure::Refuse && self.ledger.failure().is_some() {
             return Err(Refusal::LogDown);
@@ -318,7 +316,8 @@ impl Proxy {
             model: target.model.clone(),
             place: Place::of(verb, &target),
             target,
-            seat: Seat::default(),
+            seat,
+            token,
             client: record.answered.client.map_or(0, |client| client.0),
             keeps_nothing: false,
             sticky: None,
@@ -329,6 +328,25 @@ impl Proxy {
             timeout,
             fair: settings.request_timeout,
         })
+    }
+
+    /// Who asks; none: nobody needs to be known for that.
+    fn admit(
+        &self,
+        peer: Option<IpAddr>,
+        client: &HeaderMap,
+        uri: &Uri,
+        target: &Target,
+    ) -> Result<Option<ClientId>, Refusal> {
+        let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
+        match self.gatekeeper.admit(peer, client, uri.query().unwrap_or_default()) {
+            Admission::Client(client) => Ok(Some(client)),
+            Admission::Anonymous if self.is_foreign(client, uri) => Err(Refusal::OtherSite),
+            Admission::Anonymous => Ok(None),
+            // Upload SDKs send no credential with the pieces: the upload's id is one.
+            Admission::Unknown { presented: false } if known_upload => Ok(None),
+            Admission::Unknown { presented } => Err(Refusal::Unknown { presented }),
+        }
     }
 
     /// Whether a request without a credential is one that a page of another site made a browser send. Where
@@ -377,6 +395,11 @@ impl Proxy {
             {
                 return refuse(record, &refusal, shape).await;
             }
+        }
+        if asked.target.method == "auth_tokens.create"
+            && let Err(refusal) = live::may_be_made(&body, &record)
+        {
+            return refuse(record, &refusal, shape).await;
         }
         asked.sticky = if settings.strategy == Strategy::Sticky { body.conversation(&asked) } else { None };
         let references = affinity::references(&asked, &body);

@@ -46,6 +46,7 @@ mod server;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod world;
 
 use std::io;

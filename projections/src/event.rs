@@ -167,7 +167,7 @@ events! {
     /// The pool uses it again before the time that was set.
     GateOpened = 102 v 2, Health;
     /// Something at Google is known to belong to a project.
-    ResourceBound = 103 v 1, Health;
+    ResourceBound = 103 v 2, Health;
     /// It is there no more.
     ResourceReleased = 104 v 1, Health;
     /// Google said which project a key belongs to.

@@ -93,6 +93,7 @@ fn client_of(event: &Event) -> Option<ClientId> {
         Event::ClientKeyReplaced(event) => Some(event.client),
         Event::Attempted(event) => event.client,
         Event::Answered(event) => event.client,
+        Event::ResourceBound(event) => event.client,
         _ => None,
     }
 }

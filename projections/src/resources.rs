@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Recorded, ResourceBound},
-    id::{KeyId, Millis, Seq},
+    id::{ClientId, KeyId, Millis, Seq},
     keys::Keys,
 };
 
 /// Resources kept; more of them push out the one that was bound first.
 const KEPT: usize = 100_000;
+
+/// The collection of ephemeral tokens, which let their holder in.
+pub const TOKENS: &str = "auth_tokens";
 
 /// Something at Google.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Resource {
     pub key: KeyId,
     /// When Google deletes it; none: not by itself.
     pub expires: Option<Millis>,
+    /// The client that made it, where that is known.
+    #[serde(default)]
+    pub client: Option<ClientId>,
     /// The event that told of it.
     #[serde(default)]
     pub seq: Seq,
@@ -126,10 +132,21 @@ impl Resources {
                     self.forget(entry);
                 }
             }
+            Event::ClientRemoved(event) => self.end_tokens(event.client),
+            Event::ClientKeyReplaced(event) => self.end_tokens(event.client),
             // Nothing about which key is whose.
             Event::Attempted(_) | Event::Answered(_) | Event::GateClosed(_) | Event::GateOpened(_) => {}
             _ => self.follow(keys),
         }
+    }
+
+    /// A token lets its holder in for the client that made it, and no longer than the access key that it was made with.
+    fn end_tokens(&mut self, client: ClientId) {
+        let tokens = self.entries.iter().filter(|(_, resource)| {
+            resource.client == Some(client) && collection_of(&resource.name) == TOKENS
+        });
+        let tokens: Vec<u64> = tokens.map(|(entry, _)| *entry).collect();
+        tokens.into_iter().for_each(|entry| self.forget(entry));
     }
 
     /// Follows keys to what their projects are called now, and forgets what no key can reach: its own is
@@ -168,13 +185,13 @@ impl Resources {
         }
         self.last = self.last.saturating_add(1);
         let entry = self.last;
-        let ResourceBound { name, key, expires, .. } = event.clone();
+        let ResourceBound { name, key, expires, client, .. } = event.clone();
         let holding = self.holdings.entry(key).or_default();
         holding.project.clone_from(project);
         *holding.counts.entry(collection_of(&name).to_owned()).or_default() += 1;
         self.by_name.insert(name.clone(), entry);
         self.expiring.extend(expires.map(|at| (at, entry)));
-        self.entries.insert(entry, Resource { name, key, expires, seq: recorded.seq });
+        self.entries.insert(entry, Resource { name, key, expires, client, seq: recorded.seq });
     }
 
     fn forget(&mut self, entry: u64) {

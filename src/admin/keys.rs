@@ -201,10 +201,11 @@ impl KeysApi {
             priority: priority.0,
         };
         let (state, now) = (pool.ledger.state(), pool.clock.now());
+        let recheck = pool.settings.now().key_recheck_interval;
         let wanted = (limit.0, cursor.0.as_deref());
         let find::Found { keys, next, matching } =
             find::page(&state, &filter, (sort.0, order.0), wanted, now)?;
-        let keys = keys.into_iter().map(|key| view(&state, key, now));
+        let keys = keys.into_iter().map(|key| view(&state, key, now, recheck));
         let keys = if heartbeat.0 {
             keys.map(|key| key.with_heartbeat(&state, now)).collect()
         } else {
@@ -378,5 +379,8 @@ fn said_something(wanted: &Wanted) -> Result<(), Problem> {
 fn known(pool: &Pool, id: u32) -> Result<KeyAnswer, Problem> {
     let state = pool.ledger.state();
     let key = state.keys.get(KeyId(id)).ok_or_else(|| Problem::not_found(format!("there is no key {id}")))?;
-    Ok(KeyAnswer::Known(Json(view(&state, key, pool.clock.now())), etag(key.revision)))
+    Ok(KeyAnswer::Known(
+        Json(view(&state, key, pool.clock.now(), pool.settings.now().key_recheck_interval)),
+        etag(key.revision),
+    ))
 }

@@ -27,6 +27,8 @@ struct ResourceView {
     project: String,
     /// The key that made it, or was shown it.
     key: u32,
+    /// The client whose request made it; none: it came without an access key, or it is not known.
+    client: Option<u32>,
     /// When Google deletes it (RFC 3339); none: not by itself.
     expires_at: Option<String>,
     /// The event that told of it.
@@ -78,6 +80,7 @@ impl ResourcesApi {
             kind: collection_of(&resource.name).to_owned(),
             project: project.to_owned(),
             key: resource.key.0,
+            client: resource.client.map(|client| client.0),
             expires_at: resource.expires.map(rfc3339),
             seq: resource.seq,
         });

@@ -6,7 +6,7 @@
 mod standing;
 pub(super) mod traffic;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 use projections::{Millis, State, event::Scope, statistics::Range};
@@ -130,9 +130,9 @@ fn server(pool: &Pool) -> ServerView {
     }
 }
 
-fn view(state: &State, server: ServerView, range: Range, now: Millis) -> Status {
+fn view(state: &State, server: ServerView, range: Range, now: Millis, recheck: Duration) -> Status {
     let window = state.statistics.window(range, now);
-    let (attention, attention_more) = standing::attention(state, now);
+    let (attention, attention_more) = standing::attention(state, now, recheck);
     Status {
         at: rfc3339(now),
         range: range.into(),
@@ -168,6 +168,8 @@ impl StatusApi {
         token.actor(pool)?;
         let server = server(pool);
         let now = pool.clock.now();
-        Ok(Json(view(&pool.ledger.state(), server, range.0.map_or(Range::Hour, Range::from), now)))
+        let (range, recheck) =
+            (range.0.map_or(Range::Hour, Range::from), pool.settings.now().key_recheck_interval);
+        Ok(Json(view(&pool.ledger.state(), server, range, now, recheck)))
     }
 }

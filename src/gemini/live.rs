@@ -2,13 +2,15 @@
 //!
 //! Owns the upgrade of a connection and the few members that the pool reads: the model
 //! and the session to resume in the first message, handles and token counts later on.
-//! Refuses to rebuild a message. One invariant: a session carries one credential, in the
-//! header of its upgrade, and never in its address.
+//! Refuses to rebuild a message. One invariant: a session carries one credential, a key or a
+//! client's token, in the header of its upgrade, and never in its address.
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
 };
 use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
@@ -30,6 +32,7 @@ use super::{
     scrub::Forms,
     stream::{Framing, Reader},
     target::Shape,
+    token::EphemeralToken,
 };
 use crate::vault::UpstreamKey;
 
@@ -60,7 +63,7 @@ pub fn limits() -> WebSocketConfig {
 }
 
 impl Gemini {
-    /// Opens a session with a key. Extensions and subprotocols that the client offered are not offered on: each
+    /// Opens a session with a key, or on a key's way with a token. Extensions and subprotocols that the client offered are not offered on: each
     /// side is agreed on by itself. What Google says is counted by `meter`.
     ///
     /// # Errors
@@ -69,6 +72,7 @@ impl Gemini {
         &self,
         call: &Call<'_>,
         key: &UpstreamKey,
+        token: Option<&EphemeralToken>,
         meter: &Meter,
     ) -> Result<Dialled, CallError> {
         let mark = if call.query.is_empty() { "" } else { "?" };
@@ -83,7 +87,10 @@ impl Gemini {
         let sent = request.headers_mut();
         let passed = call.headers.iter().filter(|(name, _)| !name.as_str().starts_with("sec-websocket-"));
         sent.extend(passed.map(|(name, value)| (name.clone(), value.clone())));
-        sent.insert(headers::API_KEY, key.header());
+        match token {
+            Some(token) => sent.insert(AUTHORIZATION, token.header()),
+            None => sent.insert(headers::API_KEY, key.header()),
+        };
         sent.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         sent.insert(UPGRADE, HeaderValue::from_static("websocket"));
         sent.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

@@ -143,9 +143,10 @@ impl Hunt {
     }
 }
 
-/// Masks everything in a text that looks like a key of Google's, whoever's it is.
+/// Masks everything in a text that looks like a key of Google's, or a token, whoever's it is.
 pub fn mask_keys(text: &mut [u8]) {
-    for (start, least) in [(b"AIza".as_slice(), 30), (b"AQ.".as_slice(), 20)] {
+    for (start, least) in [(b"AIza".as_slice(), 30), (b"AQ.".as_slice(), 20), (b"auth_tokens/".as_slice(), 8)]
+    {
         let mut at = 0;
         while let Some(found) = text.get(at..).and_then(|rest| memmem::find(rest, start)) {
             let begin = at + found;

@@ -162,8 +162,7 @@ impl Prober {
     /// What is due now, with the place of those that are probes.
     fn due(&self) -> Vec<(Due, Option<Lease>)> {
         let now = self.clock.now();
-        let interval = self.settings.now().key_recheck_interval;
-        let interval = Millis::try_from(interval.as_millis()).unwrap_or(Millis::MAX);
+        let interval = whole_millis(self.settings.now().key_recheck_interval);
         let (failed, cells) = {
             let state = self.ledger.state();
             let failed = failed_keys(&state.keys, now, interval, jitter(interval));
@@ -304,23 +303,47 @@ pub(crate) fn failed_keys(
     jitter: impl Fn(KeyId) -> Millis,
 ) -> Vec<Due> {
     let mut projects = BTreeSet::new();
-    let waits = |gate: &projections::keys::Gate| gate.until.is_none();
     let due = keys.iter().filter(|key| key.enabled).filter_map(|key| {
-        let own = key.gate.as_ref().filter(|gate| waits(gate));
-        let project = keys.project(&key.project);
-        let shared = project.and_then(|project| project.gate.as_ref()).filter(|gate| waits(gate));
-        let since = own.or(shared).map(|gate| gate.since)?;
-        // What one key of a project found out holds for all of them.
-        let of_all =
-            || project.into_iter().flat_map(|project| &project.keys).filter_map(|id| keys.get(*id)?.checked);
-        let checked = if own.is_some() { key.checked } else { of_all().max() };
-        let last = checked.unwrap_or(since).max(since);
+        let (last, own) = last_found(keys, key)?;
         let late = now.saturating_sub(last) >= interval.saturating_add(jitter(key.id));
-        (late && (own.is_some() || projects.insert(&key.project))).then_some((last, key))
+        (late && (own || projects.insert(&key.project))).then_some((last, key))
     });
     let mut due: Vec<_> = due.collect();
     due.sort_by_key(|(last, key)| (*last, key.id));
     due.into_iter().take(AT_ONCE * 4).map(|(_, key)| Due::new(key, String::new())).collect()
+}
+
+/// When a gate that only a check opens was last found to be closed before a key, and whether it is the key's own and not
+/// its project's; none: there is no such gate.
+fn last_found(keys: &Keys, key: &Key) -> Option<(Millis, bool)> {
+    let waits = |gate: &&projections::keys::Gate| gate.until.is_none();
+    let own = key.gate.as_ref().filter(waits);
+    let project = keys.project(&key.project);
+    let shared = project.and_then(|project| project.gate.as_ref()).filter(waits);
+    let since = own.or(shared).map(|gate| gate.since)?;
+    // What one key of a project found out holds for all of them.
+    let of_all =
+        || project.into_iter().flat_map(|project| &project.keys).filter_map(|id| keys.get(*id)?.checked);
+    let checked = if own.is_some() { key.checked } else { of_all().max() };
+    Some((checked.unwrap_or(since).max(since), own.is_some()))
+}
+
+/// When the prober checks a key by itself next, but for the moments that it needs to come to it; none: no gate that only
+/// a check opens stands before the key, or it is not in use.
+#[must_use]
+pub fn next_check(keys: &Keys, key: &Key, interval: Duration) -> Option<Millis> {
+    let (last, own) = last_found(keys, key).filter(|_| key.enabled)?;
+    let interval = whole_millis(interval);
+    let jitter = jitter(interval);
+    // Of a project, the first of its keys that is due is checked for all.
+    let siblings = keys.project(&key.project).into_iter().flat_map(|project| &project.keys);
+    let siblings = siblings.filter(|id| !own && keys.get(**id).is_some_and(|key| key.enabled));
+    let first = siblings.map(|id| jitter(*id)).min().unwrap_or_else(|| jitter(key.id));
+    Some(last.saturating_add(interval).saturating_add(first))
+}
+
+fn whole_millis(interval: Duration) -> Millis {
+    Millis::try_from(interval.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// Models that clients asked for lately.

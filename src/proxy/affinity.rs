@@ -6,8 +6,9 @@
 
 use http::{HeaderMap, Method, StatusCode};
 use projections::{
-    KeyId, Millis, RequestId, State,
+    ClientId, KeyId, Millis, RequestId, State,
     event::{Released, ResourceBound, ResourceReleased},
+    resources::TOKENS,
 };
 
 use super::{Asked, Proxy, attempt::Answer, intake::Body, rescue::Refusal};
@@ -111,6 +112,7 @@ impl Proxy {
             key,
             project,
             request,
+            client: attempted.client,
             upload: None,
         };
         let chunk = match &asked.target.upload {
@@ -161,6 +163,7 @@ pub(super) struct Learning {
     key: KeyId,
     project: String,
     request: RequestId,
+    client: Option<ClientId>,
     /// The upload that this answer ends.
     upload: Option<String>,
 }
@@ -209,7 +212,7 @@ impl Learning {
         });
         let expires = told.or_else(|| expiry(&name, now));
         let (project, key, request) = (self.project.clone(), self.key, Some(self.request));
-        (!known).then_some(ResourceBound { name, project, key, expires, request })
+        (!known).then_some(ResourceBound { name, project, key, expires, request, client: self.client })
     }
 }
 
@@ -218,7 +221,8 @@ fn lifetime(name: &str) -> Option<Millis> {
     match name.split('/').next()? {
         // ai.google.dev/gemini-api/docs/files; what models make is kept as long.
         "files" | "generatedFiles" | "models" => Some(48 * HOUR),
-        "auth_tokens" => Some(20 * HOUR),
+        // ai.google.dev/gemini-api/docs/ephemeral-tokens: 20 hours at most.
+        TOKENS => Some(20 * HOUR),
         // The handle of a Live session: some hours after its end, and nobody says how long it runs.
         "sessions" => Some(24 * HOUR),
         // Nobody says how long an upload may take; those that take longer have been given up.
@@ -287,9 +291,9 @@ pub(super) fn session_name(handle: &str) -> String {
 }
 
 /// The name under which something is kept: a token's would let its reader in.
-fn kept_name(name: &str) -> String {
-    match name.strip_prefix("auth_tokens/") {
-        Some(token) => format!("auth_tokens/{}", digest(token)),
+pub(super) fn kept_name(name: &str) -> String {
+    match name.strip_prefix(TOKENS).and_then(|name| name.strip_prefix('/')) {
+        Some(token) => format!("{TOKENS}/{}", digest(token)),
         None => name.to_owned(),
     }
 }

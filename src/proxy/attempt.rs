@@ -196,7 +196,7 @@ pub(super) async fn error_answer(
         headers.remove(CONTENT_ENCODING);
         bytes = plain;
     }
-    key.forms().mask(&mut bytes);
+    asked.secret(key).mask(&mut bytes);
     headers.remove(http::header::CONTENT_LENGTH);
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut classified = classify::classify(status.as_u16(), content_type, &bytes);
@@ -205,10 +205,10 @@ pub(super) async fn error_answer(
     if classified.verdict == Verdict::ModelDenied && asked.target.bound {
         classified = Classified { reason: classified.reason, ..Verdict::AffinityMiss.into() };
     }
-    let headers = headers::downstream(&headers, key.forms());
+    let headers = headers::downstream(&headers, asked.secret(key));
     failed(
         attempt,
-        classified.on(key.route()),
+        asked.means(classified.on(key.route())),
         Some(ErrorAnswer { status, headers, body: Bytes::from(bytes) }),
     )
     .await

@@ -11,10 +11,10 @@ mod door;
 mod handles;
 mod open;
 mod relay;
+mod tokens;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use poem::Response;
 use projections::event::Outcome;
 use tokio::{
@@ -24,7 +24,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use self::client::{Client, Early};
-pub(super) use self::{door::Door, handles::Handles};
+pub(super) use self::{door::Door, handles::Handles, tokens::may_be_made};
 use super::{
     Asked, Proxy,
     affinity::Seat,
@@ -33,7 +33,7 @@ use super::{
     rescue::Refusal,
 };
 use crate::{
-    gemini::{live, meter::Meter, target::query_credentials},
+    gemini::{live, meter::Meter},
     proxy::{queue::Journey, seek::Unserved},
 };
 
@@ -63,17 +63,6 @@ impl From<&Refusal> for Farewell {
         let frame = CloseFrame { code: code.into(), reason: text.into() };
         Self { frame, reason: refusal.reason().to_owned() }
     }
-}
-
-/// Whether the client brings one of the tokens that Google gives to browsers for a short time. They carry limits
-/// of their own, which would be lost if a session of theirs were opened with a key of the pool.
-pub(super) fn brings_a_token(headers: &HeaderMap, query: &str) -> bool {
-    let is_token = |text: &str| text.starts_with("auth_tokens/");
-    let values = headers.get_all("x-goog-api-key").iter().chain(headers.get_all("authorization"));
-    let mut values = values.filter_map(|value| value.to_str().ok());
-    values.any(|value| {
-        is_token(value) || value.split_once(' ').is_some_and(|(_, token)| is_token(token.trim()))
-    }) || query_credentials(query).any(|value| is_token(&value))
 }
 
 impl Proxy {
@@ -153,7 +142,14 @@ impl Proxy {
         record.may_ask(&asked.model)?;
         // A session is gone on with in the project where it began.
         if let Some(project) = setup.handle.as_deref().and_then(|handle| self.project_of_session(handle)) {
-            asked.seat = Seat::Owner { name: "The session".to_owned(), project };
+            let name = "The session".to_owned();
+            if let Seat::Owner { name: other, project: its } = &asked.seat
+                && *its != project
+            {
+                let other = (other.clone(), its.clone());
+                return Err(Refusal::TwoProjects { first: (name, project), second: other }.into());
+            }
+            asked.seat = Seat::Owner { name, project };
         }
         tokio::select! {
             open = self.open(asked, &first, record, &meters.google) => open.map_err(Early::Farewell),
@@ -165,20 +161,6 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_are_found_wherever_clients_put_them() {
-        let headers = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, http::HeaderValue::from_static(value));
-            headers
-        };
-        assert!(brings_a_token(&headers("authorization", "Token auth_tokens/1"), ""));
-        assert!(brings_a_token(&headers("authorization", "Bearer auth_tokens/1"), ""));
-        assert!(brings_a_token(&headers("x-goog-api-key", "auth_tokens/1"), ""));
-        assert!(brings_a_token(&HeaderMap::new(), "alt=x&access_token=auth_tokens%2F1"));
-        assert!(!brings_a_token(&headers("authorization", "Bearer a-key"), "key=AQ.auth_tokens/1"));
-    }
 
     #[test]
     fn farewells_fit_into_a_close_frame() {

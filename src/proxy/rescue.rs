@@ -45,7 +45,7 @@ pub enum Refusal {
     BodyBroken,
     /// The path is that of a Live session, and the request no WebSocket's.
     NoUpgrade,
-    /// One of Google's short-lived tokens in the place of an access key.
+    /// One of Google's short-lived tokens in the place of an access key, which the pool does not know.
     EphemeralToken,
     /// The first message of a Live session did not come; how long was waited, in seconds.
     NoSetup(u64),
@@ -213,8 +213,8 @@ impl Refusal {
             ),
             Self::BodyBroken => "The request's body did not arrive whole.".to_owned(),
             Self::NoUpgrade => "The Live API is spoken over a WebSocket (version 13): this request asks for none.".to_owned(),
-            Self::EphemeralToken => "Gemini-Pool does not pass on ephemeral tokens, which belong to the key that made \
-                 them: use one of its own access keys."
+            Self::EphemeralToken => "Gemini-Pool does not know this ephemeral token: it was not made through this pool \
+                 (POST /v1alpha/auth_tokens), it has expired, or the access key that it was made with is gone."
                 .to_owned(),
             Self::NoSetup(seconds) => format!("No setup message came within {seconds} s."),
             Self::MessageTooLarge(most) => format!("A message is over {most} bytes, the limit here."),

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::kept::KeptCall;
+use super::tokens;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,9 +128,14 @@ impl Head {
             .headers
             .keys()
             .map(http::HeaderName::as_str)
-            // A session begins with an upgrade.
+            // A session begins with an upgrade, and a token has its own place.
             .filter(|name| {
-                is_forbidden(name) && !(call == Call::Live && ["connection", "upgrade"].contains(name))
+                let of_a_session = match *name {
+                    "connection" | "upgrade" => true,
+                    "authorization" => tokens::presented(&parts.headers).is_some(),
+                    _ => false,
+                };
+                is_forbidden(name) && !(call == Call::Live && of_a_session)
             })
             .map(|name| format!("header: {name}"))
             .collect();
@@ -248,9 +254,10 @@ fn read_path(method: &Method, path: &str, query: &[(String, String)]) -> (String
     };
     if let Some(service) = rest.strip_prefix("ws/google.ai.generativelanguage.") {
         return match service.split_once('.') {
-            Some((version @ ("v1" | "v1beta" | "v1alpha"), "GenerativeService.BidiGenerateContent")) => {
-                (version.to_owned(), Call::Live, String::new())
-            }
+            Some((
+                version @ ("v1" | "v1beta" | "v1alpha"),
+                "GenerativeService.BidiGenerateContent" | "GenerativeService.BidiGenerateContentConstrained",
+            )) => (version.to_owned(), Call::Live, String::new()),
             _ => unknown(""),
         };
     }

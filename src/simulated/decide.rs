@@ -245,7 +245,7 @@ impl World {
 
     fn manage(&mut self, ask: &Ask, caller: &Caller) -> Result<Reply, Refusal> {
         if let Call::Kept(call) = &ask.head.call {
-            return self.keep(call, ask, &caller.project);
+            return self.keep(call, ask, caller);
         }
         let (now, seed, project) = (self.now(), self.seed, caller.project.as_str());
         let processing = i64::try_from(self.file_processing.as_millis()).unwrap_or(i64::MAX);

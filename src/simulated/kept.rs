@@ -1,5 +1,5 @@
 //! Owns the things that a project makes and names, beside files and caches: operations, batches, file search
-//! stores, tuned models, auth tokens. Refuses to let time pass: what is begun is done. Invariant: a thing is
+//! stores, tuned models. Refuses to let time pass: what is begun is done. Invariant: a thing is
 //! there for the project that made it, and for no other.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::clock::rfc3339;
 use super::model::Model;
 use super::refusal::{self, Refusal};
 use super::reply::Reply;
-use super::store::{FILE_ORIGIN, json_reply, page};
+use super::store::{Caller, FILE_ORIGIN, json_reply, page};
 use super::world::World;
 
 const COLLECTIONS: [&str; 5] = ["batches", "fileSearchStores", "tunedModels", "corpora", "auth_tokens"];
@@ -90,8 +90,10 @@ impl World {
         found.map(|(_, value)| value).ok_or_else(missing)
     }
 
-    pub(super) fn keep(&mut self, call: &KeptCall, ask: &Ask, project: &str) -> Result<Reply, Refusal> {
+    pub(super) fn keep(&mut self, call: &KeptCall, ask: &Ask, caller: &Caller) -> Result<Reply, Refusal> {
+        let project = caller.project.as_str();
         match call {
+            KeptCall::Make("auth_tokens") => self.make_token(ask, caller),
             KeptCall::Make(collection) => Ok(self.make(collection, ask, project)),
             KeptCall::List(collection) => Ok(self.list_kept(&ask.head, collection, project)),
             KeptCall::Get(name) => self.own(name, project).map(json_reply),
@@ -143,7 +145,7 @@ impl World {
         }
     }
 
-    fn fresh(&mut self) -> String {
+    pub(super) fn fresh(&mut self) -> String {
         self.store.fresh_id(self.seed)
     }
 

@@ -31,6 +31,7 @@ use super::reply::Reply;
 use super::seen::{End, Outcome};
 use super::server::Open;
 use super::store::Caller;
+use super::tokens;
 use super::world::World;
 
 /// The session that a connection becomes, once its answer has gone out.
@@ -66,7 +67,13 @@ impl World {
         if credentials.keys.len() + usize::from(credentials.authorization) > 1 {
             return Err(refusal::two_credentials());
         }
-        let Some(key) = credentials.keys.first() else { return Err(refusal::no_credential()) };
+        let token = tokens::presented(&head.headers);
+        if credentials.authorization && token.is_none() {
+            return Err(refusal::unauthenticated("bearer token", "BidiGenerateContent"));
+        }
+        let Some(key) = credentials.keys.first().or(token.as_ref()) else {
+            return Err(refusal::no_credential());
+        };
         if head.header("sec-websocket-version") != Some("13") || head.header("sec-websocket-key").is_none() {
             return Err(refusal::bad_request("Not a WebSocket handshake."));
         }
@@ -92,7 +99,11 @@ impl World {
             };
             (code, refusal.message().to_owned())
         };
-        let caller = self.authenticate(head).map_err(close)?;
+        let caller = match tokens::presented(&head.headers) {
+            Some(token) => self.redeem(&token, head, model, handle.is_some()),
+            None => self.authenticate(head),
+        };
+        let caller = caller.map_err(close)?;
         if !self.models.get(model).is_some_and(|model| model.answers("bidiGenerateContent")) {
             return Err(close(refusal::model_not_found(model, &head.version, "bidiGenerateContent")));
         }

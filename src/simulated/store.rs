@@ -27,6 +27,8 @@ pub(super) struct Store {
     /// Project by interaction.
     interactions: BTreeMap<String, (String, Value)>,
     pub(super) kept: super::kept::Kept,
+    /// Ephemeral tokens, by name.
+    pub(super) tokens: BTreeMap<String, super::tokens::EphemeralToken>,
     made: u64,
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod ends;
 mod failover;
 mod passing;
+mod tokens;
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ impl Sdk {
     }
 }
 
-fn call(id: usize, op: &str, model: &str, prompt: &str) -> Value {
+pub(crate) fn call(id: usize, op: &str, model: &str, prompt: &str) -> Value {
     json!({"id": id, "op": op, "model": model, "prompt": prompt})
 }
 

@@ -56,6 +56,34 @@ async function streamed(chunks, answer) {
   }
 }
 
+// A session of one turn. Its end before that is an error.
+async function talk(client, { model, prompt }, answer) {
+  const [turn, end] = [{}, {}];
+  turn.over = new Promise((resolve, reject) => Object.assign(turn, { resolve, reject }));
+  turn.over.catch(() => {}); // also where nobody comes to wait for it
+  end.over = new Promise((resolve) => Object.assign(end, { resolve }));
+  const session = await client.live.connect({
+    model,
+    config: { responseModalities: ["TEXT"] },
+    callbacks: {
+      onmessage: (message) => {
+        for (const part of message.serverContent?.modelTurn?.parts ?? []) add(answer, part.text);
+        if (message.usageMetadata) answer.tokens = tokens(message);
+        if (message.serverContent?.turnComplete) turn.resolve();
+      },
+      onerror: (event) => turn.reject(new Error(event.message)),
+      onclose: (event) => {
+        turn.reject(new Error(`closed with ${event.code}: ${event.reason}`));
+        end.resolve();
+      },
+    },
+  });
+  session.sendClientContent({ turns: prompt, turnComplete: true });
+  await turn.over;
+  session.close();
+  await end.over;
+}
+
 const operations = {
   async generate({ model, prompt }, answer) {
     whole(await client.models.generateContent({ model, contents: prompt }), answer);
@@ -75,32 +103,15 @@ const operations = {
   async embed({ model, prompt }, answer) {
     answer.values = (await client.models.embedContent({ model, contents: prompt })).embeddings[0].values.length;
   },
-  // A session of one turn. Its end before that is an error.
-  async live({ model, prompt }, answer) {
-    const [turn, end] = [{}, {}];
-    turn.over = new Promise((resolve, reject) => Object.assign(turn, { resolve, reject }));
-    turn.over.catch(() => {}); // also where nobody comes to wait for it
-    end.over = new Promise((resolve) => Object.assign(end, { resolve }));
-    const session = await client.live.connect({
-      model,
-      config: { responseModalities: ["TEXT"] },
-      callbacks: {
-        onmessage: (message) => {
-          for (const part of message.serverContent?.modelTurn?.parts ?? []) add(answer, part.text);
-          if (message.usageMetadata) answer.tokens = tokens(message);
-          if (message.serverContent?.turnComplete) turn.resolve();
-        },
-        onerror: (event) => turn.reject(new Error(event.message)),
-        onclose: (event) => {
-          turn.reject(new Error(`closed with ${event.code}: ${event.reason}`));
-          end.resolve();
-        },
-      },
-    });
-    session.sendClientContent({ turns: prompt, turnComplete: true });
-    await turn.over;
-    session.close();
-    await end.over;
+  async live(call, answer) {
+    await talk(client, call, answer);
+  },
+  // As a browser does that got a token from its own server.
+  async live_by_token(call, answer) {
+    const options = { ...(byEnvironment ? {} : { baseUrl }), apiVersion: "v1alpha" };
+    const maker = new GoogleGenAI({ apiKey: API_KEY, httpOptions: options });
+    const token = await maker.authTokens.create({ config: { uses: 1, liveConnectConstraints: { model: call.model } } });
+    await talk(new GoogleGenAI({ apiKey: token.name, httpOptions: options }), call, answer);
   },
   async list_models(_call, answer) {
     answer.names = [];

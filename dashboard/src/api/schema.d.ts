@@ -959,6 +959,11 @@ export interface components {
             /** Format: uint32 */
             key: number;
             label: string;
+            /**
+             * Format: date-time
+             * @description When the pool checks it by itself next (RFC 3339); none: it comes back without.
+             */
+            next_check_at?: string | null;
             project: string;
             /**
              * Format: uint64
@@ -2006,6 +2011,11 @@ export interface components {
             last_used_at?: string | null;
             /** @description Models it may be used for; empty: all. */
             models: string[];
+            /**
+             * Format: date-time
+             * @description When the pool checks it by itself next (RFC 3339), because only a check brings it back; none: it needs none.
+             */
+            next_check_at?: string | null;
             note: string;
             /**
              * Format: uint8
@@ -3328,6 +3338,11 @@ export interface components {
          * @description Something at Google.
          */
         ResourceView: {
+            /**
+             * Format: uint32
+             * @description The client whose request made it; none: it came without an access key, or it is not known.
+             */
+            client?: number | null;
             /**
              * Format: date-time
              * @description When Google deletes it (RFC 3339); none: not by itself.

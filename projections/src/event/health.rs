@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Actor, Verdict, Violation};
-use crate::id::{KeyId, Millis, RequestId};
+use crate::id::{ClientId, KeyId, Millis, RequestId};
 
 /// Which quota window, or which other ground, a (project, model) is closed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +168,8 @@ pub struct ResourceBound {
     pub expires: Option<Millis>,
     /// The request that showed it.
     pub request: Option<RequestId>,
+    /// The client whose request that was; none: it came without an access key, or nobody wrote it down.
+    pub client: Option<ClientId>,
 }
 
 /// Why a resource is there no more.

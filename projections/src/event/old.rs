@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answered, Attempted, GateClosed, GateOpened, Opened, Outcome, PassedOver, Scope, Strategy, Tokens,
-    Verdict, Violation, Why,
+    Answered, Attempted, GateClosed, GateOpened, Opened, Outcome, PassedOver, ResourceBound, Scope, Strategy,
+    Tokens, Verdict, Violation, Why,
 };
 use crate::id::{ClientId, KeyId, Millis, RequestId, Seq};
 
@@ -17,6 +17,7 @@ macro_rules! for_each_old_event {
     ($each:ident) => {
         $each!(GateClosed, GateClosed1, 101, 1);
         $each!(GateOpened, GateOpened1, 102, 1);
+        $each!(ResourceBound, ResourceBound1, 103, 1);
         $each!(Attempted, Attempted1, 200, 1);
         $each!(Answered, Answered1, 201, 1);
     };
@@ -49,6 +50,23 @@ pub struct GateOpened1 {
 impl From<GateOpened1> for GateOpened {
     fn from(old: GateOpened1) -> Self {
         Self { scope: old.scope, why: old.why }
+    }
+}
+
+/// [`ResourceBound`], before it said whose request it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceBound1 {
+    name: String,
+    project: String,
+    key: KeyId,
+    expires: Option<Millis>,
+    request: Option<RequestId>,
+}
+
+impl From<ResourceBound1> for ResourceBound {
+    fn from(old: ResourceBound1) -> Self {
+        let ResourceBound1 { name, project, key, expires, request } = old;
+        Self { name, project, key, expires, request, client: None }
     }
 }
 

@@ -310,13 +310,21 @@ fn answered() -> impl Strategy<Value = Answered> {
 }
 
 fn resource() -> impl Strategy<Value = String> {
-    word(&["files/a", "files/b", "cachedContents/a", "models/flash/operations/a", "", "files"])
+    word(&[
+        "files/a",
+        "files/b",
+        "auth_tokens/a",
+        "cachedContents/a",
+        "models/flash/operations/a",
+        "",
+        "files",
+    ])
 }
 
 fn bound() -> impl Strategy<Value = Event> {
-    (resource(), project(), key(), option::of(time()), option::of(request())).prop_map(
-        |(name, project, key, expires, request)| {
-            ResourceBound { name, project, key, expires, request }.into()
+    (resource(), project(), key(), option::of(time()), option::of(request()), option::of(client())).prop_map(
+        |(name, project, key, expires, request, client)| {
+            ResourceBound { name, project, key, expires, request, client }.into()
         },
     )
 }

@@ -1,15 +1,15 @@
 //! Whose a resource is, by example.
 
 use projections::{
-    KeyId, Millis,
-    event::{Actor, KeyRemoved, Released, ResourceBound, ResourceReleased},
+    ClientId, Digest, KeyId, Millis,
+    event::{Actor, ClientKeyReplaced, ClientRemoved, KeyRemoved, Released, ResourceBound, ResourceReleased},
 };
 
 use crate::given::{Given, added};
 
 fn bound(name: &str, key: u32, project: &str, expires: Option<Millis>) -> ResourceBound {
     let (name, project) = (name.to_owned(), project.to_owned());
-    ResourceBound { name, project, key: KeyId(key), expires, request: None }
+    ResourceBound { name, project, key: KeyId(key), expires, request: None, client: None }
 }
 
 fn removed(key: u32) -> KeyRemoved {
@@ -69,4 +69,29 @@ fn there_is_room_for_so_many_and_the_oldest_goes_first() {
         (resources.owner("interactions/0", 11), resources.owner("interactions/1", 11)),
         (None, Some("alpha"))
     );
+}
+
+/// An ephemeral token lets in whoever has it, on behalf of the client that made it.
+#[test]
+fn a_token_ends_with_the_access_key_that_it_was_made_with() {
+    let by = |name: &str, client: u32| ResourceBound {
+        client: Some(ClientId(client)),
+        ..bound(name, 1, "alpha", None)
+    };
+    let mut given = Given::keys(&["alpha"]);
+    for (name, client) in [("auth_tokens/a", 1), ("auth_tokens/b", 2), ("files/a", 1), ("auth_tokens/c", 3)] {
+        given.when(10, by(name, client));
+    }
+    given.when(11, ClientRemoved { client: ClientId(1), actor: Actor::Cli });
+    given.when(
+        12,
+        ClientKeyReplaced {
+            client: ClientId(2),
+            tail: String::new(),
+            digest: Digest([7; 32]),
+            actor: Actor::Cli,
+        },
+    );
+    let left: Vec<&str> = given.state.resources.live(13).map(|resource| resource.name.as_str()).collect();
+    assert_eq!(left, ["files/a", "auth_tokens/c"]);
 }

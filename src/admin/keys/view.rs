@@ -1,5 +1,7 @@
 //! A key as people see it, without its secret.
 
+use std::time::Duration;
+
 use poem_openapi::{Enum, Object};
 use projections::{
     KeyId, Millis, State,
@@ -8,6 +10,7 @@ use projections::{
 
 use crate::{
     admin::usage::{Heartbeat, heartbeat},
+    health::prober::next_check,
     ledger::clock::rfc3339,
 };
 
@@ -71,6 +74,8 @@ pub(in crate::admin) struct KeyView {
     last_used_at: Option<String>,
     /// When it was last checked without a client's request (RFC 3339); none: never.
     checked_at: Option<String>,
+    /// When the pool checks it by itself next (RFC 3339), because only a check brings it back; none: it needs none.
+    next_check_at: Option<String>,
     /// Google's own failures with it in a row.
     failures: u32,
     /// The last event with which an operator changed it; its ETag.
@@ -108,8 +113,8 @@ pub(in crate::admin) fn word(value: impl serde::Serialize) -> String {
     value.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A key as people see it at `now`.
-pub(super) fn view(state: &State, key: &Key, now: Millis) -> KeyView {
+/// A key as people see it at `now`, where failed keys are checked every `recheck`.
+pub(super) fn view(state: &State, key: &Key, now: Millis, recheck: Duration) -> KeyView {
     let keys = &state.keys;
     let project = keys.project(&key.project);
     let whole =
@@ -143,6 +148,7 @@ pub(super) fn view(state: &State, key: &Key, now: Millis) -> KeyView {
         added_at: rfc3339(key.added),
         last_used_at: last_used(state, key).map(rfc3339),
         checked_at: key.checked.map(rfc3339),
+        next_check_at: next_check(keys, key, recheck).map(rfc3339),
         failures: key.failures,
         revision: key.revision,
         heartbeat: None,

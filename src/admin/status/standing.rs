@@ -1,6 +1,6 @@
 //! Who can serve, and who cannot.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use poem_openapi::{Enum, Object};
 use projections::{
@@ -12,7 +12,7 @@ use projections::{
 };
 
 use super::scope_words;
-use crate::{ledger::clock::rfc3339, words::word};
+use crate::{health::prober::next_check, ledger::clock::rfc3339, words::word};
 
 /// Keys that need attention, shown at most.
 const ATTENTION: usize = 100;
@@ -72,6 +72,8 @@ pub(super) struct Attention {
     cause: String,
     /// Since when (RFC 3339).
     since: String,
+    /// When the pool checks it by itself next (RFC 3339); none: it comes back without.
+    next_check_at: Option<String>,
     /// Until when (RFC 3339); none: until a check passes.
     until: Option<String>,
     /// The event behind it.
@@ -146,7 +148,7 @@ pub(super) fn models(state: &State, now: Millis) -> Vec<ModelCapacity> {
     view.collect()
 }
 
-pub(super) fn attention(state: &State, now: Millis) -> (Vec<Attention>, u64) {
+pub(super) fn attention(state: &State, now: Millis, recheck: Duration) -> (Vec<Attention>, u64) {
     let keys = &state.keys;
     let mut away: Vec<_> = keys
         .iter()
@@ -172,6 +174,7 @@ pub(super) fn attention(state: &State, now: Millis) -> (Vec<Attention>, u64) {
         whole_project,
         cause: word(gate.cause),
         since: rfc3339(gate.since),
+        next_check_at: next_check(keys, key, recheck).map(rfc3339),
         until: gate.until.map(rfc3339),
         seq: gate.seq,
     });

@@ -99,3 +99,28 @@ fn checks_of_many_keys_part() {
     let all: BTreeSet<Millis> = (1..100).map(|key| jitter(KeyId(key))).collect();
     assert!(all.len() > 90 && all.iter().all(|more| (0..HOUR / 10).contains(more)));
 }
+
+/// What people are told is when it happens.
+#[test]
+fn the_next_check_is_when_it_is_due() {
+    let interval = Duration::from_millis(HOUR as u64);
+    let state = state(vec![
+        added(1, "a"),
+        added(2, "a"),
+        added(3, "b"),
+        added(4, "c"),
+        closed(Scope::Key(KeyId(1)), None),
+        closed(Scope::Project("b".to_owned()), None),
+        closed(Scope::Key(KeyId(4)), Some(HOUR)),
+    ]);
+    let next = |key| next_check(&state.keys, state.keys.get(KeyId(key)).unwrap(), interval);
+    let due = |now| failed_keys(&state.keys, now, HOUR, jitter(HOUR)).into_iter().map(|due| due.key.0);
+    for key in [1, 3] {
+        let next = next(key).unwrap();
+        assert!(
+            !due(next - 1).any(|found| found == key) && due(next).any(|found| found == key),
+            "{key} at {next}"
+        );
+    }
+    assert_eq!((next(2), next(4)), (None, None));
+}

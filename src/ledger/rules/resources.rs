@@ -72,7 +72,7 @@ mod tests {
     fn bound(name: &str, key: u32, expires: Option<Millis>) -> ResourceBound {
         let project = if key == 3 { "beta" } else { "alpha" };
         let (name, project) = (name.to_owned(), project.to_owned());
-        ResourceBound { name, project, key: KeyId(key), expires, request: None }
+        ResourceBound { name, project, key: KeyId(key), expires, request: None, client: None }
     }
 
     #[test]

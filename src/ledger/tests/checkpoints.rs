@@ -170,8 +170,12 @@ async fn a_hole_that_no_trim_vouches_for_is_damage() {
 /// meaning of a fold is another, and then old checkpoints must not be read as new ones.
 #[test]
 fn the_shape_of_states_is_the_one_that_checkpoints_name() {
+    // What takes things away would leave parts of the state empty, and their shape unseen.
+    let stays = |event: &Event| {
+        !matches!(event, Event::KeyRemoved(_) | Event::ClientRemoved(_) | Event::ResourceReleased(_))
+    };
     let events: Vec<Recorded> = (1..)
-        .zip(golden::samples())
+        .zip(golden::samples().into_iter().filter(stays))
         .map(|(seq, event)| Recorded { seq, at: START + seq as i64, event })
         .collect();
     let bytes = codec::pack(&State::replay(&events)).unwrap();

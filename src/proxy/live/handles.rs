@@ -80,6 +80,7 @@ impl Proxy {
             project: tried.project.clone(),
             key: tried.key,
             request: Some(tried.request),
+            client: tried.client,
         };
         let released = released.map(|name| ResourceReleased { name, why: Released::Finished });
         let ledger = self.ledger.clone();

@@ -16,6 +16,7 @@ use crate::{
         classify::{Blame, Classified, classify_close},
         live::{Dialled, Upstream, masked, masked_text},
         meter::Meter,
+        scrub::Forms,
     },
     proxy::{
         attempt::{Attempted, ErrorAnswer, Failure, error_answer, out_of_time},
@@ -31,7 +32,8 @@ use crate::{
 /// A session in which Google has said its first word.
 pub(super) struct Open {
     pub(super) socket: Upstream,
-    pub(super) key: UpstreamKey,
+    /// What lets the pool in there, for masking it.
+    pub(super) secret: Forms,
     pub(super) attempt: AttemptRecord,
     /// That word, as it goes to the client.
     pub(super) first: Message,
@@ -91,6 +93,10 @@ impl Proxy {
             } else {
                 drop(release);
             }
+            // A token is its own project's, and may be good for one session only: the client knows what to do.
+            if asked.token.is_some() {
+                return Err(self.farewell(asked, Some(missed), None));
+            }
             if !self.may_repeat(asked, &missed.failure, &journey, &mut budget).await {
                 let none = self.nobody_left(asked, &missed.failure, &journey);
                 return Err(self.farewell(asked, Some(missed), none));
@@ -115,7 +121,9 @@ impl Proxy {
             headers: &asked.headers,
             payload: &Payload::default(),
         };
-        let mut socket = match timeout_at(asked.deadline, self.gemini.dial(&call, &key, meter)).await {
+        let secret = asked.secret(&key).clone();
+        let dialling = self.gemini.dial(&call, &key, asked.token.as_ref(), meter);
+        let mut socket = match timeout_at(asked.deadline, dialling).await {
             Err(_) => return Err(missed(attempt, out_of_time(asked, began), None).await),
             Ok(Err(error)) => {
                 let classified = Classified { reason: Some(error.to_string()), ..error.verdict().into() };
@@ -153,31 +161,34 @@ impl Proxy {
         let first = match first.await {
             Err(_) => return Err(missed(attempt, out_of_time(asked, began), None).await),
             Ok(Err(error)) => {
-                let reason = Some(close_text(&masked_text(&error.to_string(), key.forms())));
+                let reason = Some(close_text(&masked_text(&error.to_string(), &secret)));
                 let classified = Classified { reason, ..Verdict::ConnectionLost.into() };
                 return Err(missed(attempt, classified, None).await);
             }
-            Ok(Ok(first)) => masked(first, key.forms()),
+            Ok(Ok(first)) => masked(first, &secret),
         };
         if let Message::Close(frame) = first {
             let code = frame.as_ref().map(|frame| frame.code.into());
             let text = frame.as_ref().map_or("", |frame| frame.reason.as_str());
-            let classified = classify_close(code, text);
+            let classified = asked.means(classify_close(code, text));
             return Err(missed(attempt, classified, frame).await);
         }
         attempt.first_byte();
-        Ok(Open { socket, key, attempt, first })
+        Ok(Open { socket, secret, attempt, first })
     }
 
     /// What the client is told when no key got an answer.
     fn farewell(&self, asked: &Asked, last: Option<Missed>, none: Option<NoTurn>) -> Farewell {
+        // Google's own word where it is about the request, the place, or Google; or about a token.
+        let own =
+            |blame| asked.token.is_some() || matches!(blame, Blame::Client | Blame::Egress | Blame::Upstream);
         let last = match last {
-            // Google's own word where it is about the request, the place, or Google.
-            Some(Missed { failure, frame: Some(frame) })
-                if matches!(failure.classified.blame, Blame::Client | Blame::Egress | Blame::Upstream) =>
-            {
+            Some(Missed { failure, frame: Some(frame) }) if own(failure.classified.blame) => {
                 let reason = failure.classified.reason.unwrap_or_default();
                 return Farewell { frame, reason };
+            }
+            Some(Missed { failure: Failure { answer: Some(answer), .. }, .. }) if asked.token.is_some() => {
+                return closing(&answer);
             }
             last => last.map(|missed| missed.failure),
         };

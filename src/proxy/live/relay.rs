@@ -77,7 +77,7 @@ impl Proxy {
         mut request: RequestRecord,
         meters: &Meters,
     ) {
-        let Open { socket: google, key, mut attempt, first } = open;
+        let Open { socket: google, secret, mut attempt, first } = open;
         let Client { socket: client, waiting, .. } = client;
         let idle = self.settings.now().stream_idle_timeout;
         let (mut handle, tried) = (None, attempt.attempted.clone());
@@ -101,7 +101,7 @@ impl Proxy {
                     if let Some(new) = new_handle(&content) {
                         note = Some(self.note_handle(&new, &tried, &mut handle));
                     }
-                    (masked(message, key.forms()), note)
+                    (masked(message, &secret), note)
                 };
                 let from = (&mut from_google, &meters.google);
                 pump(from, &to_google, &to_client, [first].into(), idle, see).await
@@ -128,7 +128,7 @@ impl Proxy {
             }
         };
         let stopped = matches!(end, End::Stopped);
-        let Result { verdict, outcome, reasons, finish, words } = judge(end, key.forms());
+        let Result { verdict, outcome, reasons, finish, words } = judge(end, &secret);
         attempt.attempted.reason = reasons.0;
         attempt.attempted.finish_reason = finish;
         request.answered.reason = reasons.1;

@@ -206,11 +206,12 @@ pub(crate) fn samples() -> Vec<Event> {
         all.push(GateOpened { scope, why }.into());
     }
     all.extend(later.iter().map(|&why| GateOpened { scope: Scope::Key(key), why }.into()));
-    for (name, expires, request) in [
-        ("files/abc-123", Some(AT + 172_800_000), Some(request)),
-        ("models/veo-3/operations/xyz", None, None),
+    for (name, expires, request, client) in [
+        ("files/abc-123", Some(AT + 172_800_000), Some(request), Some(client)),
+        ("models/veo-3/operations/xyz", None, None, None),
     ] {
-        all.push(ResourceBound { name: name.to_owned(), project: project(), key, expires, request }.into());
+        let name = name.to_owned();
+        all.push(ResourceBound { name, project: project(), key, expires, request, client }.into());
     }
     for why in variants::<Released>() {
         all.push(ResourceReleased { name: "files/abc-123".to_owned(), why }.into());
