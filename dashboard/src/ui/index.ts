@@ -16,6 +16,7 @@ export { default as Icon } from './Icon.svelte';
 export { default as IconButton } from './IconButton.svelte';
 export { default as Menu, type MenuItem } from './Menu.svelte';
 export { default as NewPill } from './NewPill.svelte';
+export { default as NextCheck } from './NextCheck.svelte';
 export { default as Plot } from './Plot.svelte';
 export { default as Progress } from './Progress.svelte';
 export { default as Radios } from './Radios.svelte';

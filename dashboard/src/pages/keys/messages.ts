@@ -95,8 +95,6 @@ export const en = {
   force: 'Delete all the same: these are lost',
   openPage: 'Open its page',
   edit: 'Edit',
-  previous: 'Previous (k)',
-  next: 'Next (j)',
 };
 
 export const zh: typeof en = {
@@ -196,6 +194,4 @@ export const zh: typeof en = {
   force: '仍要刪除，放棄這些資源',
   openPage: '開啟金鑰頁面',
   edit: '編輯',
-  previous: '上一把（k）',
-  next: '下一把（j）',
 };

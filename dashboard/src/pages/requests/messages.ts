@@ -73,8 +73,6 @@ export const en = {
   noneWhy: 'Nothing in the log meets all of these filters.',
   peek: (id: string) => `Request ${id}`,
   page: 'Open as page',
-  next: 'Next (j)',
-  previous: 'Previous (k)',
   col: {
     time: 'Time',
     status: 'Status',
@@ -178,8 +176,6 @@ export const zh: typeof en = {
   noneWhy: '日誌中沒有同時符合這些條件的請求。',
   peek: (id) => `請求 ${id}`,
   page: '以完整頁面開啟',
-  next: '下一筆（j）',
-  previous: '上一筆（k）',
   col: {
     time: '時間',
     status: '狀態碼',

@@ -57,7 +57,6 @@ export const en = {
 
   attention: 'What needs attention',
   noAttention: 'Every key that is turned on can serve, and every model is served.',
-  untilCheck: 'until a check passes',
   wholeProject: 'whole project',
   since: 'since',
   event: (seq: string) => `Event ${seq}`,
@@ -150,7 +149,6 @@ export const zh: typeof en = {
 
   attention: '需要處理',
   noAttention: '啟用中的金鑰全都可用，每個模型都有金鑰可提供服務。',
-  untilCheck: '通過檢查後恢復',
   wholeProject: '整個專案',
   since: '自',
   event: (seq) => `事件 ${seq}`,
