@@ -33,7 +33,7 @@ await play(async (browser) => {
   await admin('POST', `/keys/${keys[0].id}/test`, {});
   const attention = page.getByTestId('attention');
   await attention.getByText('Bad key').waitFor();
-  await attention.getByText('until a check passes').waitFor();
+  await attention.getByText('next check in').waitFor();
   equal(await attention.getByRole('link', { name: keys[0].label }).getAttribute('href'), `/keys/${keys[0].id}`);
   const event = await attention.getByRole('link', { name: /^since/ }).getAttribute('href');
   assert(/^\/history\?at=\d+$/.test(event), `the event behind it: ${event}`);
