@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     event::{Verdict, Window},
     headroom::{self, Headroom},
-    id::{KeyId, Millis, Seq},
+    id::{Millis, Seq},
     keys::{Gate, Key, Keys},
     state::State,
 };
@@ -184,17 +184,12 @@ pub fn summary(keys: &Keys, model: &str, now: Millis) -> Summary {
     Summary { ready: count(ready), projects: count(projects.len()), back }
 }
 
-/// Keys behind a number, in order.
-pub fn keys_after(keys: &Keys, after: Option<KeyId>) -> impl Iterator<Item = &Key> {
-    keys.iter().skip_while(move |key| after.is_some_and(|after| key.id <= after))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         event::{Actor, Event, GateClosed, KeyAdded, KeyDisabled, KeyUpdated, Recorded, Scope},
-        id::Fingerprint,
+        id::{Fingerprint, KeyId},
     };
 
     const FLASH: &str = "gemini-2.5-flash";
