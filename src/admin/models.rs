@@ -139,15 +139,16 @@ fn says(summary: &grid::Summary) -> String {
     format!("{ready} of {projects} project{} can serve now{back}", if *projects == 1 { "" } else { "s" })
 }
 
-fn model_summary(state: &State, model: &str, now: Millis) -> ModelSummary {
-    let summary = grid::summary(&state.keys, model, now);
-    ModelSummary {
-        model: model.to_owned(),
+fn model_summaries(state: &State, models: &[&str], now: Millis) -> Vec<ModelSummary> {
+    let summaries = grid::summaries(&state.keys, models, now);
+    let told = models.iter().zip(&summaries).map(|(model, summary)| ModelSummary {
+        model: (*model).to_owned(),
         ready: summary.ready,
         projects: summary.projects,
         next_back_at: summary.back.map(rfc3339),
-        says: says(&summary),
-    }
+        says: says(summary),
+    });
+    told.collect()
 }
 
 fn model_cell(state: &State, key: &Key, model: &str, now: Millis) -> ModelCell {
@@ -226,7 +227,7 @@ impl ModelsApi {
         });
         Ok(Json(ModelGrid {
             keys: rows.collect(),
-            models: models.iter().map(|model| model_summary(&state, model, now)).collect(),
+            models: model_summaries(&state, &models, now),
             next,
             matching,
             total: state.keys.len() as u64,

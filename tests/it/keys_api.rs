@@ -280,7 +280,7 @@ async fn the_history_of_a_key_goes_with_it_from_project_to_project() {
     google.edit(|world| {
         for project in ["beta", "gamma"] {
             let project = world.projects.get_mut(project).unwrap();
-            models.iter().for_each(|model| _ = project.out_for_today(model, 250));
+            models.iter().for_each(|model| project.out_for_today(model, 250));
         }
     });
     let move_to = async |key: u32, project: &str| {
