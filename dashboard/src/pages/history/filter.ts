@@ -105,11 +105,16 @@ export function bars({ buckets }: Density): { kind: string; path: string }[] {
   });
 }
 
-/** What somebody wrote as a moment: a number, or a time in any usual form. */
-export function moment(written: string): string {
-  const words = written.trim();
-  const time = Date.parse(words);
-  return /^\d*$/.test(words) || Number.isNaN(time) ? words : new Date(time).toISOString();
+/** What somebody wrote as a moment: a number, a time of the last day, or a date in any usual form; none: no moment. */
+export function moment(written: string): string | undefined {
+  const words = written.trim().replaceAll('：', ':');
+  if (/^\d*$/.test(words)) return words;
+  const [, hours, minutes, seconds] = /^([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?$/.exec(words) ?? [];
+  const today = new Date();
+  // Browsers read a date into almost any words that hold a number.
+  const time = hours ? today.setHours(+hours, +(minutes ?? 0), +(seconds ?? 0), 0) : /^\d{4}\D/.test(words) ? Date.parse(words) : NaN;
+  if (hours && time > Date.now()) today.setDate(today.getDate() - 1);
+  return Number.isNaN(time) ? undefined : (hours ? today : new Date(time)).toISOString();
 }
 
 /** For `datetime-local`, and back. */
