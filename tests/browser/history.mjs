@@ -87,7 +87,7 @@ await play(async (browser) => {
   const where = page.getByRole('textbox', { name: 'Event or time' });
   await where.fill('yesterday');
   await page.keyboard.press('Enter');
-  await page.getByRole('alert').getByText('like 18204, 14:30 or').waitFor();
+  await page.getByRole('alert').getByText('such as 18204, 14:30').waitFor();
   await says('at', String(closed.seq));
   equal(await where.inputValue(), 'yesterday');
   await where.fill('00:00');
@@ -95,7 +95,7 @@ await play(async (browser) => {
   await page.waitForURL((url) => /^\d{4}-.*Z$/.test(url.searchParams.get('at') ?? ''));
   equal(await page.getByRole('alert').getByText('18204').count(), 0, 'a complaint about a time');
   await page.goto(`${new URL(page.url()).origin}/history?at=yesterday`);
-  await page.getByRole('alert').getByText('like 18204, 14:30 or').waitFor();
+  await page.getByRole('alert').getByText('such as 18204, 14:30').waitFor();
   equal(await page.getByText('Read-only').count(), 0, 'a past that nobody could read');
 
   // A time will do as well.
