@@ -28,7 +28,7 @@ test('what a setting takes is said in Chinese', async () => {
     'wants at least MAX_BODY_BYTES, or no such body could ever be taken',
   ];
   for (const text of known) expect(wanted(text), text).not.toMatch(/\b(wants|whole|number|such|begins|least|characters)\b(?!-)/);
-  expect(wanted('wants a whole number from 1 to 10, not `99`')).toBe('應為1 至 10 的整數，而不是「99」');
+  expect(wanted('wants a whole number from 1 to 10, not `99`')).toBe('應為：1 至 10 的整數，而不是「99」');
   expect(wanted('something new')).toBe('something new');
 });
 
