@@ -8,7 +8,11 @@ interface Help {
 }
 
 /** The server says it in English, so that only the other language is here. */
-export const en: Help = { effects: {}, wants: [], tell: (wants) => wants };
+export const en: Help = {
+  effects: {},
+  wants: [[/^/, '']],
+  tell: (wants, wrong, given) => (wrong ? `It takes ${wants}${given === undefined ? '' : `, not “${given}”`}.` : wants),
+};
 
 export const zh: Help = {
   effects: {
