@@ -67,10 +67,6 @@ export const en = {
       probed: 'A trial request succeeded',
       changed: 'An operator changed it',
     },
-    released: {
-      deleted: 'Deleted',
-      finished: 'Finished',
-    },
     window: {
       minute: 'Requests per minute',
       day: 'Requests per day',
@@ -80,11 +76,7 @@ export const en = {
       unknown: 'Unnamed quota',
     },
     scope: {
-      key: 'Key',
       method: 'Method',
-      project: 'Project',
-      model: 'Model',
-      upstream: 'Model, for everybody',
     },
     change: {
       closed: 'Closed',
@@ -110,15 +102,6 @@ export const en = {
       key_gate: 'Key closed',
       other_models: 'For other models',
       disabled: 'Disabled',
-    },
-    passedOver: {
-      disabled: 'disabled',
-      key_gate: 'key closed',
-      project_gate: 'project closed',
-      model_gate: 'closed for the model',
-      tried: 'tried already',
-      budget: 'predicted to be out',
-      other_models: 'for other models',
     },
     strategy: {
       'least-loaded': 'Least loaded',
@@ -225,11 +208,6 @@ export const en = {
       refuse: 'Refuse requests',
       true: 'On',
       false: 'Off',
-    },
-    job: {
-      running: 'Running',
-      done: 'Done',
-      cancelled: 'Cancelled',
     },
     added: {
       added: 'Added',
@@ -355,10 +333,6 @@ export const zh: typeof en = {
       probed: '試探請求成功',
       changed: '管理者已修改',
     },
-    released: {
-      deleted: '已刪除',
-      finished: '已完成',
-    },
     window: {
       minute: '每分鐘請求數',
       day: '每日請求數',
@@ -368,11 +342,7 @@ export const zh: typeof en = {
       unknown: '未指明的額度',
     },
     scope: {
-      key: '金鑰',
       method: '方法',
-      project: '專案',
-      model: '模型',
-      upstream: '模型（所有人）',
     },
     change: {
       closed: '關閉',
@@ -398,15 +368,6 @@ export const zh: typeof en = {
       key_gate: '金鑰關閉',
       other_models: '只用於其他模型',
       disabled: '已停用',
-    },
-    passedOver: {
-      disabled: '已停用',
-      key_gate: '金鑰關閉',
-      project_gate: '專案關閉',
-      model_gate: '對此模型關閉',
-      tried: '已試過',
-      budget: '預估額度用完',
-      other_models: '只用於其他模型',
     },
     strategy: {
       'least-loaded': '負載最低',
@@ -513,11 +474,6 @@ export const zh: typeof en = {
       refuse: '拒絕請求',
       true: '開啟',
       false: '關閉',
-    },
-    job: {
-      running: '執行中',
-      done: '完成',
-      cancelled: '已取消',
     },
     added: {
       added: '已新增',
