@@ -15,11 +15,13 @@ export function wanted(words: string): string {
   return pick(messages).tell(told, wrong !== undefined, given);
 }
 
+/** In milliseconds; none of them: bytes. */
+const UNITS: Record<string, number> = { BYTES: 0, TIMEOUT: 1_000, INTERVAL: 1_000, MINUTES: 60_000, DAYS: 86_400_000 };
+
 /** What a value that is so much of a unit comes to: 3600 s are an hour. None: it has no unit. */
 export function measure(name: string, value: string): string | undefined {
-  const [, unit] = /_(BYTES|TIMEOUT|INTERVAL|MINUTES|DAYS)$/.exec(name) ?? [];
-  if (!unit || !(+value > 0)) return undefined;
-  return unit === 'BYTES' ? format.bytes(+value) : format.duration(+value * ({ MINUTES: 60_000, DAYS: 86_400_000 }[unit] ?? 1_000));
+  const unit = UNITS[/[A-Z]+$/.exec(name)?.[0] ?? ''];
+  return unit === undefined || !(+value > 0) ? undefined : unit ? format.duration(+value * unit) : format.bytes(+value);
 }
 
 /** The words of a setting that takes one of some; none: it takes others. */
