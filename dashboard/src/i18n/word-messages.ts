@@ -204,8 +204,8 @@ export const en = {
       all: 'All',
     },
     choice: {
-      continue: 'Go on serving',
-      refuse: 'Refuse requests',
+      continue: 'Continue',
+      refuse: 'Refuse',
       true: 'On',
       false: 'Off',
     },
@@ -471,7 +471,7 @@ export const zh: typeof en = {
     },
     choice: {
       continue: '繼續服務',
-      refuse: '拒絕請求',
+      refuse: '拒絕',
       true: '開啟',
       false: '關閉',
     },
