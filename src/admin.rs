@@ -1,4 +1,4 @@
-//! The admin API: what operators do, described by OpenAPI at `/api/openapi.json`.
+//! The admin API: what operators do, described by OpenAPI at `/api/openapi.json`, and to be tried at `/api/docs`.
 //!
 //! Owns its shapes and errors (problem+json, RFC 9457, each with a stable
 //! `code`). It refuses to decide: the rules do. Its invariant: nothing here is
@@ -9,6 +9,7 @@ mod audit;
 mod backup;
 mod clients;
 mod cookie;
+mod docs;
 mod document;
 mod edge;
 mod events;

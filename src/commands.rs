@@ -201,7 +201,8 @@ pub enum Error {
     Remote(String),
     /// There is no server to be asked.
     #[error(
-        "{0}; only a running pool has a feed: start it, or read what there is by `gemini-pool events list`"
+        "{0}; only a running pool has a feed: start it (`gemini-pool serve`), or read what there is by `gemini-pool \
+         events list`"
     )]
     NotRunning(String),
     /// A backup that ended too early.
@@ -319,6 +320,16 @@ impl Target {
         Self::open_as(Opening::Makes, config).await
     }
 
+    /// One that is there; where there is none, one that was never made.
+    async fn open_or_imagine(config: &Config) -> Result<Self, Error> {
+        match Self::open(config).await {
+            Err(Error::Pool(pool::Error::NoPool { .. })) => {
+                Ok(Self::Here(Arc::new(Pool::imagined(config, Clock::system()).await?)))
+            }
+            opened => opened,
+        }
+    }
+
     async fn open_as(opening: Opening, config: &Config) -> Result<Self, Error> {
         match Pool::open(config, Clock::system(), opening).await {
             Ok(pool) => Ok(Self::Here(Arc::new(pool))),
@@ -393,6 +404,7 @@ pub async fn keys(command: KeysCommand, config: &Config) -> Result<(), Error> {
     };
     let imported = if let KeysCommand::Import(args) = &command { Some(args.read()?) } else { None };
     let target = match &command {
+        KeysCommand::Import(args) if args.only_tells() => Target::open_or_imagine(config).await?,
         KeysCommand::Add { .. } | KeysCommand::Import(_) => Target::open_or_make(config).await?,
         _ => Target::open(config).await?,
     };

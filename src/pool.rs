@@ -269,6 +269,22 @@ impl Pool {
         })
     }
 
+    /// One that is nowhere but in memory: to tell what would become of something where there is no pool yet.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn imagined(config: &Config, clock: Clock) -> Result<Self, Error> {
+        let secret = || vault::random::<32>().map(|bytes| Some(SecretString::from(hex(&bytes))));
+        let config = Config {
+            database: Database::Memory,
+            // Given, they are in no file.
+            master_key: secret()?,
+            secret_key: secret()?,
+            ..config.clone()
+        };
+        Self::open(&config, clock, Opening::Makes).await
+    }
+
     /// Takes in the keys and clients that the environment names.
     ///
     /// # Errors
@@ -313,6 +329,15 @@ pub(crate) fn refuse_without_a_pool(config: &Config) -> Result<(), Error> {
             Err(Error::NoPool { folder: folder.clone() })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a process has the pool's log open; of one that is in memory alone nobody can tell, so: perhaps.
+#[must_use]
+pub fn is_open(config: &Config) -> bool {
+    match &config.database {
+        Database::Fjall(folder) => FjallJournal::is_open(&folder.join("log")),
+        Database::Memory => true,
     }
 }
 

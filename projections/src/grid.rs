@@ -4,13 +4,13 @@
 //! gates. Its invariant: a cell says the same as the gates, and where several stand in the way, the one that
 //! opens last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::{
     event::{Verdict, Window},
     headroom::{self, Headroom},
-    id::{KeyId, Millis, Seq},
-    keys::{Gate, Key, Keys},
+    id::{Millis, Seq},
+    keys::{Gate, Key, Keys, Project},
     state::State,
 };
 
@@ -85,6 +85,24 @@ pub struct Summary {
     pub back: Option<Millis>,
 }
 
+impl Summary {
+    /// Adds a project, by how its keys stand.
+    fn count(&mut self, cells: impl Iterator<Item = Cell>) {
+        let may = |cell: &Cell| !matches!(cell.standing, Standing::Disabled | Standing::NotAllowed);
+        let (mut may_serve, mut ready, mut back) = (false, false, None);
+        for cell in cells.filter(may) {
+            may_serve = true;
+            ready |= cell.standing == Standing::Ready;
+            back = [back, cell.back].into_iter().flatten().min();
+        }
+        self.projects += u32::from(may_serve);
+        self.ready += u32::from(ready);
+        if !ready {
+            self.back = [self.back, back].into_iter().flatten().min();
+        }
+    }
+}
+
 /// Every model that the pool knows: from traffic, gates, learned limits, and trouble at Google.
 #[must_use]
 pub fn models(state: &State) -> BTreeSet<&str> {
@@ -112,6 +130,11 @@ pub fn models(state: &State) -> BTreeSet<&str> {
 /// How a key stands for a model at `now`.
 #[must_use]
 pub fn cell(keys: &Keys, key: &Key, model: &str, now: Millis) -> Cell {
+    cell_in(keys, keys.project(&key.project), key, model, now)
+}
+
+/// The same, where the key's project is at hand.
+fn cell_in(keys: &Keys, project: Option<&Project>, key: &Key, model: &str, now: Millis) -> Cell {
     if !key.enabled {
         return Cell::plain(Standing::Disabled);
     }
@@ -123,7 +146,6 @@ pub fn cell(keys: &Keys, key: &Key, model: &str, now: Millis) -> Cell {
         let standing = if gate.until.is_none() { failed } else { Standing::Cooling };
         Cell::behind(standing, None, &gate)
     };
-    let project = keys.project(&key.project);
     let own = shut(key.gate.as_ref()).map(|gate| whole(gate, Standing::BadCredential));
     let shared =
         shut(project.and_then(|project| project.gate.as_ref())).map(|gate| whole(gate, Standing::BadProject));
@@ -137,8 +159,8 @@ pub fn cell(keys: &Keys, key: &Key, model: &str, now: Millis) -> Cell {
         Cell::behind(standing, Some(*window), gate)
     });
     let spent =
-        project.into_iter().flat_map(|project| headroom::of_project(keys, &key.project, project, now));
-    let spent = spent.filter(|room| room.model == model && room.left == 0).map(|room| Cell {
+        project.into_iter().flat_map(|project| headroom::of_model(keys, &key.project, project, model, now));
+    let spent = spent.filter(|room| room.left == 0).map(|room| Cell {
         window: Some(room.window),
         back: room.turns,
         ..Cell::plain(Standing::Spent)
@@ -155,38 +177,25 @@ pub fn cell(keys: &Keys, key: &Key, model: &str, now: Millis) -> Cell {
 pub fn quotas<'a>(
     keys: &'a Keys,
     key: &'a Key,
-    model: &'a str,
+    model: &str,
     now: Millis,
 ) -> impl Iterator<Item = Headroom<'a>> {
-    let project = keys.project(&key.project).into_iter();
-    let all = project.flat_map(move |project| headroom::of_project(keys, &key.project, project, now));
-    all.filter(move |room| room.model == model)
+    let project = keys.project(&key.project);
+    project.into_iter().flat_map(move |project| headroom::of_model(keys, &key.project, project, model, now))
 }
 
-/// A model over all keys at `now`.
+/// Each of some models over all keys at `now`: every key is looked up once.
 #[must_use]
-pub fn summary(keys: &Keys, model: &str, now: Millis) -> Summary {
-    /// Whether a project serves, and when it is back.
-    type Place = (bool, Option<Millis>);
-    let mut projects = BTreeMap::<&str, Place>::new();
-    for key in keys.iter() {
-        let cell = cell(keys, key, model, now);
-        if matches!(cell.standing, Standing::Disabled | Standing::NotAllowed) {
-            continue;
+pub fn summaries(keys: &Keys, models: &[&str], now: Millis) -> Vec<Summary> {
+    let mut summaries = vec![Summary::default(); models.len()];
+    for (_, project) in keys.projects() {
+        let members: Vec<&Key> = project.keys.iter().filter_map(|key| keys.get(*key)).collect();
+        for (model, summary) in models.iter().zip(&mut summaries) {
+            let cells = members.iter().map(|key| cell_in(keys, Some(project), key, model, now));
+            summary.count(cells);
         }
-        let place = projects.entry(&key.project).or_default();
-        place.0 |= cell.standing == Standing::Ready;
-        place.1 = [place.1, cell.back].into_iter().flatten().min();
     }
-    let ready = projects.values().filter(|(ready, _)| *ready).count();
-    let back = projects.values().filter(|(ready, _)| !ready).filter_map(|(_, back)| *back).min();
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Summary { ready: count(ready), projects: count(projects.len()), back }
-}
-
-/// Keys behind a number, in order.
-pub fn keys_after(keys: &Keys, after: Option<KeyId>) -> impl Iterator<Item = &Key> {
-    keys.iter().skip_while(move |key| after.is_some_and(|after| key.id <= after))
+    summaries
 }
 
 #[cfg(test)]
@@ -194,7 +203,7 @@ mod tests {
     use super::*;
     use crate::{
         event::{Actor, Event, GateClosed, KeyAdded, KeyDisabled, KeyUpdated, Recorded, Scope},
-        id::Fingerprint,
+        id::{Fingerprint, KeyId},
     };
 
     const FLASH: &str = "gemini-2.5-flash";
@@ -260,8 +269,9 @@ mod tests {
         let mut state = pool();
         close(&mut state, model("alpha", Window::Day), Verdict::QuotaDay, Some(90_000));
         close(&mut state, model("beta", Window::Minute), Verdict::QuotaMinute, Some(5_000));
-        let told = summary(&state.keys, FLASH, 2_000);
-        assert_eq!(told, Summary { ready: 1, projects: 3, back: Some(5_000) });
+        let told = summaries(&state.keys, &[FLASH, "another"], 2_000);
+        let other = Summary { ready: 3, projects: 3, back: None };
+        assert_eq!(told, [Summary { ready: 1, projects: 3, back: Some(5_000) }, other]);
         apply(
             &mut state,
             KeyUpdated {
@@ -278,6 +288,7 @@ mod tests {
             },
         );
         assert_eq!(of(&state, 4, 2_000).standing, Standing::NotAllowed);
-        assert_eq!(summary(&state.keys, FLASH, 2_000), Summary { ready: 0, projects: 2, back: Some(5_000) });
+        let told = summaries(&state.keys, &[FLASH], 2_000);
+        assert_eq!(told, [Summary { ready: 0, projects: 2, back: Some(5_000) }]);
     }
 }

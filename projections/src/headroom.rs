@@ -45,14 +45,34 @@ pub fn of_project<'a>(
     now: Millis,
 ) -> impl Iterator<Item = Headroom<'a>> {
     let day = *keys.day();
-    project.budgets.iter().flat_map(move |(model, budget)| {
-        [Window::Minute, Window::Tokens, Window::Day].into_iter().filter_map(move |window| {
-            let limit = budget.limit(window)?;
-            let (used, turns) = standing(budget, limit, window, &day, now);
-            let left = limit.value.saturating_sub(used);
-            let (value, confirmed) = (limit.value, limit.confirmed);
-            Some(Headroom { project: name, model, window, limit: value, used, left, turns, confirmed })
-        })
+    project.budgets.iter().flat_map(move |(model, budget)| of_budget(name, model, budget, day, now))
+}
+
+/// The same, of one project for one model.
+pub fn of_model<'a>(
+    keys: &'a Keys,
+    name: &'a str,
+    project: &'a Project,
+    model: &str,
+    now: Millis,
+) -> impl Iterator<Item = Headroom<'a>> + use<'a> {
+    let (day, budget) = (*keys.day(), project.budgets.get_key_value(model));
+    budget.into_iter().flat_map(move |(model, budget)| of_budget(name, model, budget, day, now))
+}
+
+fn of_budget<'a>(
+    name: &'a str,
+    model: &'a str,
+    budget: &'a Budget,
+    day: QuotaDay,
+    now: Millis,
+) -> impl Iterator<Item = Headroom<'a>> {
+    [Window::Minute, Window::Tokens, Window::Day].into_iter().filter_map(move |window| {
+        let limit = budget.limit(window)?;
+        let (used, turns) = standing(budget, limit, window, &day, now);
+        let left = limit.value.saturating_sub(used);
+        let (value, confirmed) = (limit.value, limit.confirmed);
+        Some(Headroom { project: name, model, window, limit: value, used, left, turns, confirmed })
     })
 }
 

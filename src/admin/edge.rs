@@ -14,7 +14,7 @@ use poem::{
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError};
 
 use super::{
-    cookie,
+    cookie, docs,
     document::Document,
     idempotency::Repeats,
     problem::{Code, Problem, Wrong},
@@ -51,6 +51,15 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
                 return Ok(not_allowed(&["GET".to_owned()]));
             }
             return Ok(Response::builder().content_type("application/json").body(document.text()));
+        }
+        if docs::has(&path) {
+            let asker = self.actor(&request);
+            return match docs::find(&path).await {
+                _ if !reads => Ok(not_allowed(&["GET".to_owned()])),
+                _ if asker.is_none() => Err(Problem::unauthenticated()),
+                Some(file) => Ok(file.answer(request.headers())),
+                None => Err(Problem::not_found("the page is at /api/docs")),
+            };
         }
         let Some(methods) = document.methods(&path) else {
             return Err(Problem::not_found("there is no such path; GET /api/openapi.json names all of them"));

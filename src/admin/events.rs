@@ -4,6 +4,7 @@
 //! log; a page may be short, or empty, and then says where to go on.
 
 pub(super) mod density;
+mod history;
 mod live;
 mod pages;
 
@@ -23,7 +24,7 @@ use self::{
 };
 use super::{
     Tag, Token,
-    past::{look, seq_at, time},
+    past::{fold, look, seq_at, time},
     problem::{AUTH, BUSY, CONFLICT, Code, Failure, INPUT, LOG, MISSING, Problem},
 };
 use crate::{feed::Feed, ledger::clock::rfc3339, pool::Pool};
@@ -199,7 +200,7 @@ impl EventsApi {
             if let Some(to) = to {
                 part.before = part.before.min(seq_at(ledger, to.saturating_sub(1))?.saturating_add(1));
             }
-            page(ledger, part.beyond(place, order), order, &filter, limit)
+            page(ledger, part.beyond(place, order), order, &filter, limit, |_| false)
         });
         Ok(Json(found.await?.view(order)))
     }
@@ -268,8 +269,8 @@ impl EventsApi {
 
     /// What became of a key
     ///
-    /// What operators did with it and what the pool learned of it, newest first; gates of its project among that. Also of a
-    /// key that was removed.
+    /// What operators did with it and what the pool learned of it, newest first; among that the gates of the project that
+    /// it was in at the time. Also of a key that was removed.
     #[oai(
         path = "/keys/:key_id/history",
         method = "get",
@@ -290,21 +291,12 @@ impl EventsApi {
         let pool = super::serving(self.0.as_ref())?;
         token.actor(pool)?;
         let key = KeyId(key_id.0);
-        let mut projects = vec![format!("key-{key}")];
-        {
-            let state = pool.ledger.state();
-            if key.0 == 0 || key >= state.keys.next_id() {
-                return Err(Problem::not_found(format!("there never was a key {key}")).into());
-            }
-            projects.extend(state.keys.get(key).map(|key| key.project.clone()));
+        if key.0 == 0 || key >= pool.ledger.state().keys.next_id() {
+            return Err(Problem::not_found(format!("there never was a key {key}")).into());
         }
-        let classes = vec![Class::Control, Class::Health];
-        let filter = Filter { key: Some(key), projects, classes, ..Filter::default() };
         let place = cursor.0.as_deref().map(|text| self::cursor::read(text, Order::Desc)).transpose()?;
-        let (part, limit) = (Part { after: 0, before: Seq::MAX }, limit.0 as usize);
-        let found = look(pool, move |ledger| {
-            page(ledger, part.beyond(place, Order::Desc), Order::Desc, &filter, limit)
-        });
+        let limit = limit.0 as usize;
+        let found = fold(pool, move |ledger| history::history(ledger, key, place, limit));
         Ok(Json(found.await?.view(Order::Desc)))
     }
 }

@@ -4,7 +4,8 @@
 //! no other call shows one. (Many at once: [`bulk`].)
 
 pub(super) mod bulk;
-mod find;
+pub(super) mod find;
+mod given;
 pub(super) mod transfer;
 pub(super) mod view;
 mod wishes;

@@ -13,7 +13,7 @@ use projections::{
 
 use super::{
     Tag, Token,
-    keys::view::word,
+    keys::{find::Filter, view::word},
     page::{self, default_limit},
     problem::{AUTH, Failure, INPUT, MISSING, Problem},
     projects::WindowName,
@@ -127,6 +127,10 @@ struct ModelGrid {
     keys: Vec<GridRow>,
     /// Where to go on with keys: the next page's `cursor`; none: this is the last page.
     next: Option<String>,
+    /// How many keys the filters leave, on all pages.
+    matching: u64,
+    /// How many keys there are in all, whatever the filters.
+    total: u64,
 }
 
 fn says(summary: &grid::Summary) -> String {
@@ -135,15 +139,16 @@ fn says(summary: &grid::Summary) -> String {
     format!("{ready} of {projects} project{} can serve now{back}", if *projects == 1 { "" } else { "s" })
 }
 
-fn model_summary(state: &State, model: &str, now: Millis) -> ModelSummary {
-    let summary = grid::summary(&state.keys, model, now);
-    ModelSummary {
-        model: model.to_owned(),
+fn model_summaries(state: &State, models: &[&str], now: Millis) -> Vec<ModelSummary> {
+    let summaries = grid::summaries(&state.keys, models, now);
+    let told = models.iter().zip(&summaries).map(|(model, summary)| ModelSummary {
+        model: (*model).to_owned(),
         ready: summary.ready,
         projects: summary.projects,
         next_back_at: summary.back.map(rfc3339),
-        says: says(&summary),
-    }
+        says: says(summary),
+    });
+    told.collect()
 }
 
 fn model_cell(state: &State, key: &Key, model: &str, now: Millis) -> ModelCell {
@@ -172,9 +177,10 @@ fn model_cell(state: &State, key: &Key, model: &str, now: Millis) -> ModelCell {
 impl ModelsApi {
     /// Show which key can serve which model
     ///
-    /// For every model that the pool knows (from traffic, closed gates, learned limits): over all keys, and key by
-    /// key, page by page of keys.
+    /// For every model that the pool knows (from traffic, closed gates, learned limits): over all keys, whatever the
+    /// filters of keys say, and key by key, page by page of keys. Filters hold together.
     #[oai(path = "/models", method = "get", tag = "Tag::Models", operation_id = "list_models")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the call")]
     async fn list(
         &self,
         token: Token,
@@ -183,6 +189,11 @@ impl ModelsApi {
         model: Query<Option<String>>,
         /// Only this key.
         key: Query<Option<u32>>,
+        /// Only keys with this part of a label, tail, fingerprint, note, project or tag, in small or capital letters.
+        #[oai(validator(max_length = 200))]
+        q: Query<Option<String>>,
+        /// Only keys of this project.
+        project: Query<Option<String>>,
         /// How many keys at most.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u32>,
@@ -201,8 +212,11 @@ impl ModelsApi {
             Some(model) => vec![model.strip_prefix("models/").unwrap_or(model)],
             None => known.into_iter().collect(),
         };
-        let keys = grid::keys_after(&state.keys, after.map(KeyId));
-        let keys = keys.filter(|known| key.0.is_none_or(|key| known.id.0 == key));
+        let filter = Filter::of(q.0, project.0).lowered();
+        let keys = state.keys.iter().filter(|known| key.0.is_none_or(|key| known.id.0 == key));
+        let keys: Vec<&Key> = keys.filter(|key| filter.takes(&state, key, now)).collect();
+        let matching = keys.len() as u64;
+        let keys = keys.into_iter().skip_while(|key| after.is_some_and(|after| key.id.0 <= after));
         let (keys, more) = page::take(keys, limit.0);
         let next = keys.last().filter(|_| more).map(|key| page::cursor(LIST, &key.id.0));
         let rows = keys.into_iter().map(|key| GridRow {
@@ -213,8 +227,10 @@ impl ModelsApi {
         });
         Ok(Json(ModelGrid {
             keys: rows.collect(),
-            models: models.iter().map(|model| model_summary(&state, model, now)).collect(),
+            models: model_summaries(&state, &models, now),
             next,
+            matching,
+            total: state.keys.len() as u64,
         }))
     }
 }

@@ -16,7 +16,7 @@ use super::{
     remote::{Remote, query},
     say, text,
 };
-use crate::{config::Config, server::running_address};
+use crate::{config::Config, pool, server::running_address};
 
 /// Events fetched at once.
 const PAGE: u64 = 1_000;
@@ -165,8 +165,14 @@ async fn tail(
     parameters: Parameters,
     config: &Config,
 ) -> Result<(), Error> {
-    if running_address(&config.data_dir).is_none() {
-        return Err(Error::NotRunning(format!("no gemini-pool is running on {}", config.data_dir.display())));
+    // A server that was killed leaves its address behind.
+    let nobody = || {
+        let gone = running_address(&config.data_dir).is_none() || !pool::is_open(config);
+        let folder = config.data_dir.display();
+        gone.then(|| Error::NotRunning(format!("no gemini-pool is running on {folder}")))
+    };
+    if let Some(error) = nobody() {
+        return Err(error);
     }
     let mut tries = 0;
     loop {
@@ -181,7 +187,7 @@ async fn tail(
             Ok(feed) => feed,
             // What it said will not change; nor will a server come that never was.
             Err(error @ Error::Answer(_)) => return Err(error),
-            Err(error) if after.is_none() || tries >= TRIES.0 => return Err(error),
+            Err(error) if after.is_none() || tries >= TRIES.0 => return Err(nobody().unwrap_or(error)),
             Err(_) => {
                 tries += 1;
                 tokio::time::sleep(TRIES.1).await;

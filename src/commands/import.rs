@@ -82,6 +82,11 @@ pub(super) struct Found {
 }
 
 impl ImportArgs {
+    /// Whether nothing is to be changed.
+    pub(super) fn only_tells(&self) -> bool {
+        self.dry_run
+    }
+
     /// Reads the file, before anything is opened.
     pub(super) fn read(&self) -> Result<Found, Error> {
         let failed = |source| Error::File { path: self.file.clone(), source };

@@ -19,6 +19,12 @@ pub struct ModelsArgs {
     /// Only this key
     #[arg(long)]
     key: Option<u32>,
+    /// Only keys with this part of a label, tail, fingerprint, note, project or tag
+    #[arg(long)]
+    q: Option<String>,
+    /// Only keys of this project
+    #[arg(long)]
+    project: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -46,9 +52,10 @@ pub struct ResourcesArgs {
 /// # Errors
 /// [`Error`].
 pub async fn models(args: ModelsArgs, config: &Config) -> Result<(), Error> {
-    let ModelsArgs { model, key, json } = args;
-    let in_full = model.is_some() || key.is_some();
-    let query: Query = vec![("model", model), ("key", key.map(|key| key.to_string()))];
+    let ModelsArgs { model, key, q, project, json } = args;
+    let in_full = [&model, &q, &project].into_iter().any(Option::is_some) || key.is_some();
+    let query: Query =
+        vec![("model", model), ("key", key.map(|key| key.to_string())), ("q", q), ("project", project)];
     let answer = fetch(config, "/models", "keys", &query, None).await?;
     say(&if json { format!("{answer:#}") } else { grid(&answer, in_full) })
 }

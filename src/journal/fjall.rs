@@ -17,7 +17,7 @@ mod spaces;
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -108,6 +108,13 @@ impl FjallJournal {
         let (newest, last) = (Mutex::new(None), Mutex::new(last));
         let (spaces, parts) = (Mutex::default(), RwLock::new(parts));
         Ok(Self { path: path.to_owned(), db, parts, vault, spaces, head, newest, last, poisoned })
+    }
+
+    /// Whether a process has the journal in a folder open. Asking disturbs nobody: fjall waits for its lock a little.
+    #[must_use]
+    pub fn is_open(path: &Path) -> bool {
+        let lock = OpenOptions::new().read(true).write(true).open(path.join("lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     fn store(&self, what: &'static str, source: fjall::Error) -> Error {

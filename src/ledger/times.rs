@@ -156,6 +156,9 @@ fn borders(from: Millis, to: Millis, most: u32) -> (Millis, Vec<Millis>) {
     (width, begins.take_while(|at| *at < to).collect())
 }
 
+/// A place in the log, and about when that was.
+type Point = (Seq, Millis);
+
 /// For each of some times, in order, the last event that was recorded by then, of those after a place up to another;
 /// that place, where there is none.
 fn places<E>(
@@ -164,7 +167,11 @@ fn places<E>(
     read: &mut impl FnMut(Seq, usize) -> Result<Vec<Known>, E>,
 ) -> Result<Vec<Seq>, E> {
     let mut found = vec![after; times.len()];
-    narrow(times, &mut found, (after, head.saturating_add(1)), read)?;
+    let Some(&(first, began)) = read(after, 1)?.first().filter(|(seq, _)| *seq <= head) else {
+        return Ok(found);
+    };
+    let ended = read(head.saturating_sub(1).max(first - 1), 1)?.first().map_or(began, |(_, at)| *at);
+    narrow(times, &mut found, ((after, began), (head.saturating_add(1), ended)), read)?;
     Ok(found)
 }
 
@@ -172,7 +179,7 @@ fn places<E>(
 fn narrow<E>(
     times: &[Millis],
     found: &mut [Seq],
-    (low, ceiling): (Seq, Seq),
+    (low, ceiling): (Point, Point),
     read: &mut impl FnMut(Seq, usize) -> Result<Vec<Known>, E>,
 ) -> Result<(), E> {
     let middle = times.len() / 2;
@@ -184,29 +191,80 @@ fn narrow<E>(
     };
     *place = search(*time, low, ceiling, read)?;
     let place = *place;
-    narrow(before, found_before, (low, place.saturating_add(1)), read)?;
-    narrow(behind, found_behind, (place, ceiling), read)
+    narrow(before, found_before, (low, (place.saturating_add(1), *time)), read)?;
+    narrow(behind, found_behind, ((place, *time), ceiling), read)
 }
 
 /// The last event by a time, where that of `low` is, and whatever comes from `ceiling` on is not.
+///
+/// Events come about evenly, so the place is guessed by the time. A look at a guess tells on which side the place is;
+/// the next one goes a little too far to that side, so that the place is between the two. Where two looks do not halve
+/// what is left, one at its middle does.
 fn search<E>(
     time: Millis,
-    mut low: Seq,
-    mut ceiling: Seq,
+    mut low: Point,
+    mut ceiling: Point,
     read: &mut impl FnMut(Seq, usize) -> Result<Vec<Known>, E>,
 ) -> Result<Seq, E> {
-    while ceiling.saturating_sub(low) > NEAR {
-        let middle = low + (ceiling - low) / 2;
-        match read(middle - 1, 1)?.first() {
-            Some(&(seq, at)) if seq < ceiling && at <= time => low = seq,
-            // There is nothing between the middle and what was read.
-            _ => ceiling = middle,
+    let mut look = |place: Seq, low: &mut Point, ceiling: &mut Point| {
+        let side = match read(place - 1, 1)?.first() {
+            Some(&(seq, at)) if seq < ceiling.0 && at <= time => {
+                *low = (seq, at);
+                Side::Behind
+            }
+            // There is nothing between the place and what was read.
+            Some(&(seq, at)) if seq < ceiling.0 => {
+                *ceiling = (place, at);
+                Side::Before
+            }
+            _ => {
+                ceiling.0 = place;
+                Side::Before
+            }
+        };
+        Ok(side)
+    };
+    let (mut side, left) = (Side::Unknown, |low: Point, ceiling: Point| ceiling.0.saturating_sub(low.0));
+    while left(low, ceiling) > NEAR {
+        let span = left(low, ceiling);
+        for _ in 0..2 {
+            if left(low, ceiling) <= NEAR {
+                break;
+            }
+            let guess = guess(time, low, ceiling);
+            let place = match side {
+                Side::Unknown => guess,
+                Side::Behind => guess + ((guess - low.0) / 4).max(NEAR / 2),
+                Side::Before => guess.saturating_sub(((ceiling.0 - guess) / 4).max(NEAR / 2)),
+            };
+            side = look(place.clamp(low.0 + 1, ceiling.0 - 1), &mut low, &mut ceiling)?;
+        }
+        if left(low, ceiling) > NEAR.max(span / 2) {
+            look(low.0 + left(low, ceiling) / 2, &mut low, &mut ceiling)?;
+            side = Side::Unknown;
         }
     }
-    let left = usize::try_from(ceiling.saturating_sub(low).saturating_sub(1)).unwrap_or(0);
-    let near = if left == 0 { Vec::new() } else { read(low, left)? };
-    let by_then = near.into_iter().take_while(|(seq, at)| *seq < ceiling && *at <= time).last();
-    Ok(by_then.map_or(low, |(seq, _)| seq))
+    let left = usize::try_from(left(low, ceiling).saturating_sub(1)).unwrap_or(0);
+    let near = if left == 0 { Vec::new() } else { read(low.0, left)? };
+    let by_then = near.into_iter().take_while(|(seq, at)| *seq < ceiling.0 && *at <= time).last();
+    Ok(by_then.map_or(low.0, |(seq, _)| seq))
+}
+
+/// On which side of a place that was looked at what is looked for lies.
+#[derive(Clone, Copy)]
+enum Side {
+    Unknown,
+    Before,
+    Behind,
+}
+
+/// Where a time would be, if time passed evenly between two points.
+fn guess(time: Millis, low: Point, ceiling: Point) -> Seq {
+    let way = |from: Millis, to: Millis| u128::try_from(i128::from(to) - i128::from(from)).unwrap_or(0);
+    let (part, whole) = (way(low.1, time), way(low.1, ceiling.1).max(1));
+    let span = ceiling.0.saturating_sub(low.0);
+    let on = u128::from(span) * part.min(whole) / whole;
+    low.0 + u64::try_from(on).unwrap_or(span)
 }
 
 #[cfg(test)]
@@ -230,6 +288,32 @@ mod tests {
         )
     }
 
+    /// Where the rate swings by day and by night, guesses take little more than half the looks that halving takes.
+    #[test]
+    fn places_of_a_long_log_take_few_looks() {
+        const EVENTS: u64 = 10_000_000;
+        let at = |seq: u64| {
+            let days = seq as f64 * 20.0 / EVENTS as f64;
+            (seq as f64 * 172.8 + 9_000_000.0 * (days * std::f64::consts::TAU).sin()) as Millis
+        };
+        for buckets in [30, 120, 500] {
+            let (first, last) = (at(1), at(EVENTS));
+            let times: Vec<Millis> =
+                (0..=buckets).map(|bucket| first + (last - first) * bucket / buckets).collect();
+            let mut looks = 0;
+            let mut read = |after: Seq, limit: usize| {
+                looks += 1;
+                let there = (after + 1..=EVENTS).take(limit).map(|seq| (seq, at(seq)));
+                Ok::<_, Infallible>(there.collect())
+            };
+            let found = places(&times, (0, EVENTS), &mut read).unwrap();
+            for (time, place) in times.iter().zip(found) {
+                assert!(at(place) <= *time && (place == EVENTS || at(place + 1) > *time), "{time}: {place}");
+            }
+            assert!(looks <= 9 * times.len(), "{looks} looks for {buckets} buckets");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_place_is_the_last_event_by_then(log in log(), mut times in proptest::collection::vec(0_i64..300_000, 0..30)) {
@@ -244,7 +328,7 @@ mod tests {
             let found = places(&times, (0, head), &mut read).unwrap();
             let by_then = |time: &Millis| log.iter().rfind(|(_, at)| at <= time).map_or(0, |(seq, _)| *seq);
             prop_assert_eq!(found, times.iter().map(by_then).collect::<Vec<_>>());
-            prop_assert!(reads <= times.len() as u64 * (2 + u64::from(head.max(1).ilog2())));
+            prop_assert!(reads <= 2 + times.len() as u64 * (2 + 3 * u64::from(head.max(1).ilog2())));
         }
 
         #[test]

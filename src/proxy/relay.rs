@@ -72,6 +72,7 @@ impl Proxy {
             framing,
             packed: gzip,
             shape: asked.target.shape,
+            may_be_empty: asked.target.upload.is_some(),
             idle_timeout: self.settings.now().stream_idle_timeout,
             boundary: Boundary::default(),
             cut: self.lifecycle.cut.clone(),
@@ -116,6 +117,8 @@ struct Relay {
     /// It is gzip: nothing can be put into it.
     packed: bool,
     shape: Shape,
+    /// Its headers may say it all: what Google answers to the steps of an upload has often no body.
+    may_be_empty: bool,
     idle_timeout: Duration,
     /// How much of a blank line the end of what went out has.
     boundary: Boundary,
@@ -215,14 +218,15 @@ impl Relay {
 
     /// Google's answer is over: decides what it came to, and gives its last bytes once that is in the log.
     async fn end(self) -> Bytes {
-        let Self { scrubber, key, mut attempt, mut request, .. } = self;
+        let Self { scrubber, key, may_be_empty, mut attempt, mut request, .. } = self;
         let read = attempt.read();
+        let whole = read.whole || (may_be_empty && attempt.attempted.bytes_received == 0);
         let held = scrubber.finish();
         request.answered.bytes += held.len() as u64;
         if let Some(copy) = request.bodies() {
             copy.answered(&held);
         }
-        let (verdict, outcome) = match (read.error, read.whole) {
+        let (verdict, outcome) = match (read.error, whole) {
             (Some(mut error), _) => {
                 key.forms().mask(&mut error);
                 let inner = classify::classify(classify::status_in(&error), Some("application/json"), &error);

@@ -1,11 +1,15 @@
 // The log and the past: an event and what it says, the pool as it was before and after it, what changed, the audit.
-import { admin, app, assert, equal, logIn, open, picture, play, sideways, violations } from './stage.mjs';
+import { admin, app, assert, equal, keyIs, logIn, open, picture, play, sideways, violations } from './stage.mjs';
 
 await play(async (browser) => {
   equal(await app('before'), 200);
   await admin('POST', '/keys', { key: 'AIza-history-late', label: 'Latecomer' });
   const { events: [added] } = await admin('GET', '/events?type=KeyAdded&order=desc&limit=1');
   equal(await app('after'), 200);
+  await keyIs('AIza-browser-0001', 'bad');
+  const { keys: [bad] } = await admin('GET', '/keys?q=0001');
+  await admin('POST', `/keys/${bad.id}/test`, {});
+  const { events: [closed] } = await admin('GET', '/events?type=GateClosed&order=desc&limit=1');
 
   const page = await open(browser);
   await logIn(page, '/history');
@@ -71,6 +75,28 @@ await play(async (browser) => {
   assert((await line.innerText()).includes(id), `no key ${id} in ${await line.innerText()}`);
   equal(await violations(page), [], 'axe, the past');
   await picture(page, 'past');
+
+  // What closed is said in words, with the event that says so.
+  await page.goto(`${new URL(page.url()).origin}/history?from=${closed.seq - 1}&at=${closed.seq}`);
+  const gone = page.getByRole('region', { name: /^From event/ }).getByRole('listitem').filter({ hasText: 'Bad key' });
+  await gone.getByText('Ready → Failed').waitFor();
+  equal(await gone.getByRole('link', { name: /^Event/ }).getAttribute('href'), `/history?at=${closed.seq}`);
+  assert(!(await gone.innerText()).includes('{'), `not in words: ${await gone.innerText()}`);
+
+  // What is no moment is refused where it was written; a time of the day will do, and so will one without a zone.
+  const where = page.getByRole('textbox', { name: 'Event or time' });
+  await where.fill('yesterday');
+  await page.keyboard.press('Enter');
+  await page.getByRole('alert').getByText('such as 18204, 14:30').waitFor();
+  await says('at', String(closed.seq));
+  equal(await where.inputValue(), 'yesterday');
+  await where.fill('00:00');
+  await page.keyboard.press('Enter');
+  await page.waitForURL((url) => /^\d{4}-.*Z$/.test(url.searchParams.get('at') ?? ''));
+  equal(await page.getByRole('alert').getByText('18204').count(), 0, 'a complaint about a time');
+  await page.goto(`${new URL(page.url()).origin}/history?at=yesterday`);
+  await page.getByRole('alert').getByText('such as 18204, 14:30').waitFor();
+  equal(await page.getByText('Read-only').count(), 0, 'a past that nobody could read');
 
   // A time will do as well.
   await page.goto(`${new URL(page.url()).origin}/history?at=${encodeURIComponent(added.at)}`);

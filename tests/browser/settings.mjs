@@ -76,7 +76,7 @@ await play(async (browser) => {
   equal(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dataset.theme]), ['zh-TW', 'dark']);
   await row('MAX_ATTEMPTS').getByRole('textbox').fill('99');
   await row('MAX_ATTEMPTS').getByRole('textbox').press('Enter');
-  await row('MAX_ATTEMPTS').getByRole('alert').filter({ hasText: '應為1 至 10 的整數' }).waitFor();
+  await row('MAX_ATTEMPTS').getByRole('alert').filter({ hasText: '應為：1 至 10 的整數' }).waitFor();
   equal(await violations(page), [], 'axe, dark and Chinese');
   await picture(page, 'settings-dark-zh');
   await page.setViewportSize({ width: 320, height: 640 });

@@ -119,7 +119,7 @@ await play(async (browser) => {
   await table.waitFor();
   equal(await table.locator('thead th').allInnerTexts(), ['Time', 'Requests', 'Errors']);
   assert((await table.locator('tbody tr').count()) >= 15, 'a row for each bucket');
-  await page.getByRole('button', { name: '24h' }).press('Enter');
+  await page.getByRole('button', { name: '24 h' }).press('Enter');
   await page.waitForURL(/range=24h/);
   await page.goBack();
   await page.waitForURL(/range=15m/);

@@ -83,6 +83,7 @@ async function keys(): Promise<number[]> {
   }));
   const results = added.results.map(({ result }) => result);
   assert(results.join() === 'added,added,invalid,duplicate', results.join());
+  assert(added.results[2]?.reason === 'bad_characters' && added.results[3]?.reason === 'in_pool', 'each says why not');
   const report = await good(api.POST('/keys/import', { body: { keys: ['AIza-typed-0004'], dry_run: true } }));
   assert(report.dry_run && report.keys[0]?.result === 'new', 'a dry run adds nothing');
   const list = await good(api.GET('/keys', { params: { query: { sort: 'id', limit: 2 } } }));
@@ -162,6 +163,8 @@ async function looking(ids: number[]): Promise<void> {
   assert((await good(api.GET('/keys/{key_id}/usage', of))).heartbeat.cells.length > 0, 'it has a heartbeat');
   assert((await good(api.GET('/status'))).keys.total === 3, 'three keys at a glance');
   assert((await good(api.GET('/models'))).keys.length === 3, 'three keys in the grid');
+  const some = await good(api.GET('/models', { params: { query: { project: 'beta', q: '0003' } } }));
+  assert(some.keys.length === 1 && some.matching === 1 && some.total === 3, 'one of them by its project');
   assert((await good(api.GET('/projects'))).projects.some(({ name }) => name === 'beta'), 'the project is there');
   await good(api.GET('/resources'));
 

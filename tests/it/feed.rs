@@ -177,6 +177,23 @@ async fn the_command_follows_the_feed() {
     assert!(ended.success(), "{ended}");
 }
 
+/// A server that was killed leaves its address behind, and that is no sign of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_says_that_nobody_is_there_to_be_followed() {
+    let (_google, server) = stage().await;
+    let setup = server.kill();
+    assert!(setup.data().join("server.address").exists(), "nothing is left behind, and this tests nothing");
+    for after in [&[][..], &["--after", "0"]] {
+        let began = Instant::now();
+        let output = setup.run(&[&["events", "tail"], after].concat(), "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("no gemini-pool is running on") && said.contains("start it"), "{said}");
+        assert!(!said.contains("a running gemini-pool has"), "{said}");
+        assert!(began.elapsed() < Duration::from_secs(20), "it waited for one that will not come");
+    }
+}
+
 /// What a plot over the whole log is drawn from: each bar leads to its first event.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_density_of_events_adds_up_and_leads_into_the_log() {

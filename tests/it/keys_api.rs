@@ -238,6 +238,111 @@ async fn many_keys_are_tested_as_a_job_that_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_given_key_that_is_not_added_has_its_reason() {
+    let (_google, server) = stage().await;
+    let operator = server.operator().await;
+    let (long, new) = ("A".repeat(513), "AIza-six-000006");
+    let keys =
+        json!([new, KEYS[0], new, "", "AIza with a space", "AIza-\u{e9}-000", "AIza-six!", long, "short"]);
+    let (status, answer) =
+        operator.call(Method::POST, "/keys/bulk_add", Some(json!({"keys": keys.clone()}))).await;
+    assert_eq!(status, 200, "{answer}");
+    let words =
+        |result: &Value, name: &str| format!("{} {}", result[name], result["reason"]).replace('"', "");
+    let results = answer["results"].as_array().unwrap();
+    let told: Vec<String> = results.iter().map(|result| words(result, "result")).collect();
+    let wanted = [
+        "added null",
+        "duplicate in_pool",
+        "duplicate twice",
+        "invalid empty",
+        "invalid bad_characters",
+        "invalid bad_characters",
+        "invalid bad_characters",
+        "invalid too_long",
+        "invalid other",
+    ];
+    assert_eq!(told, wanted);
+    // An import says the same of each that is not new.
+    let (_, imported) =
+        operator.call(Method::POST, "/keys/import", Some(json!({"keys": keys, "dry_run": true}))).await;
+    let imported = imported["keys"].as_array().unwrap();
+    let reasons = |all: &[Value]| all.iter().skip(3).map(|one| one["reason"].clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(imported), reasons(results));
+}
+
+/// What became of a key that moved: of each project the gates that it stood behind, and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_a_key_goes_with_it_from_project_to_project() {
+    let (google, server) = stage().await;
+    let operator = server.operator().await;
+    let models = [FLASH, "gemini-2.5-pro", "gemini-2.0-flash"];
+    google.edit(|world| {
+        for project in ["beta", "gamma"] {
+            let project = world.projects.get_mut(project).unwrap();
+            models.iter().for_each(|model| project.out_for_today(model, 250));
+        }
+    });
+    let move_to = async |key: u32, project: &str| {
+        let path = format!("/keys/{key}");
+        let (status, answer) = operator.call(Method::PATCH, &path, Some(json!({"project": project}))).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    let close = async |key: u32, model: &str| {
+        let path = format!("/keys/{key}/test");
+        let (status, answer) = operator.call(Method::POST, &path, Some(json!({"model": model}))).await;
+        assert_eq!((status, &answer["passed"]), (200, &json!(false)), "{answer}");
+    };
+    move_to(2, "here").await;
+    move_to(3, "there").await;
+    move_to(1, "here").await;
+    close(2, models[0]).await;
+    close(3, models[0]).await;
+    move_to(1, "there").await;
+    operator.call(Method::PATCH, "/keys/1", Some(json!({"note": "it stays where it is"}))).await;
+    close(2, models[1]).await;
+    close(3, models[1]).await;
+    move_to(1, "here").await;
+    close(3, models[2]).await;
+    close(2, models[2]).await;
+    let history = async |limit: usize| {
+        let (mut events, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = get(&operator, &format!("/keys/1/history?limit={limit}{cursor}")).await;
+            events.extend(page["events"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_str() else { return events };
+            cursor = format!("&cursor={next}");
+        }
+    };
+    let all = history(100).await;
+    let told: Vec<String> = all
+        .iter()
+        .map(|event| match (&event["event"]["scope"]["model"], &event["event"]["project"]) {
+            (Value::Object(scope), _) => format!("{} {}", scope["project"], scope["model"]).replace('"', ""),
+            (_, Value::Null) => event["type"].as_str().unwrap().to_owned(),
+            (_, project) => format!("to {project}"),
+        })
+        .collect();
+    let wanted = [
+        "here gemini-2.0-flash",
+        r#"to {"to":"here"}"#,
+        "there gemini-2.5-pro",
+        "KeyUpdated",
+        r#"to {"to":"there"}"#,
+        "here gemini-2.5-flash",
+        r#"to {"to":"here"}"#,
+        "KeyAdded",
+    ];
+    assert_eq!(told, wanted, "{all:#?}");
+    assert_eq!(history(1).await, all);
+    assert_eq!(history(3).await, all);
+    // Gone, it has been where it was.
+    assert_eq!(operator.call(Method::DELETE, "/keys/1", None).await.0, 200);
+    let gone = history(100).await;
+    assert_eq!((&gone[0]["type"], &gone[1..]), (&json!("KeyRemoved"), &all[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_grid_says_who_can_serve_what_and_what_lives_where() {
     let (google, server) = stage().await;
     let operator = server.operator().await;
@@ -283,7 +388,26 @@ async fn the_grid_says_who_can_serve_what_and_what_lives_where() {
     let next = page["next"].as_str().unwrap();
     let rest = get(&operator, &format!("/models?limit=9&model={FLASH}&cursor={next}")).await;
     assert_eq!((rest["keys"].as_array().unwrap().len(), &rest["next"]), (3, &Value::Null));
+    assert_eq!((&rest["matching"], &rest["total"]), (&json!(5), &json!(5)));
     assert_eq!(get(&operator, "/models?key=3").await["keys"].as_array().unwrap().len(), 1);
+    // The same keys as in the list of keys, page by page too.
+    let mut found = Vec::new();
+    for filter in ["q=KEY%202", "q=0003", "project=key-1", "project=key-1&q=0002", "project=nowhere", "q="] {
+        let keys = get(&operator, &format!("/keys?{filter}")).await;
+        let ids = keys["keys"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect::<Vec<_>>();
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = get(&operator, &format!("/models?{filter}&limit=1{cursor}")).await;
+            assert_eq!(page["matching"], keys["matching"], "{filter}");
+            assert_eq!(page["models"], grid["models"], "over all keys: {filter}");
+            rows.extend(page["keys"].as_array().unwrap().iter().map(|row| row["key"].clone()));
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(rows, ids, "{filter}");
+        found.push(rows.len());
+    }
+    assert_eq!(found, [1, 1, 1, 0, 0, 5]);
     assert_eq!(operator.call(Method::GET, "/models?key=9", None).await.0, 404);
     let said = server.setup.run(&["models", "--model", FLASH], "");
     let said = String::from_utf8(said.stdout).unwrap();

@@ -1,4 +1,5 @@
-//! The OpenAPI document as a contract: what is served is what is kept, and what was released is not broken.
+//! The OpenAPI document as a contract: what is served is what is kept, and what was released is not broken. And the page
+//! to try it on.
 //!
 //! `snapshots/openapi.json` is the document of this program. Whoever changes the API writes it anew:
 //! `gemini-pool openapi > snapshots/openapi.json`.
@@ -48,4 +49,53 @@ fn no_caller_of_the_last_release_is_broken() {
     });
     let breaks = breaking::breaks(&released, &now);
     assert!(breaks.is_empty(), "callers of the last release would break:\n  {}", breaks.join("\n  "));
+}
+
+/// It holds nothing secret, but it is no page for strangers either, and nothing on it may come from elsewhere.
+#[tokio::test]
+async fn the_page_to_try_it_is_for_administrators_and_stays_on_this_server() {
+    let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
+    let server = Setup::new(&google, &["AIza-good-1"]).start();
+    let operator = server.operator().await;
+    let get = |path: &str| http().get(format!("{}{path}", server.origin));
+    let cookie = format!("gemini_pool_session={}", operator.token());
+    let page = get("/api/docs").header("cookie", &cookie).send().await.unwrap().text().await.unwrap();
+    let named = page.split(['"', '\'']).filter(|part| part.starts_with("/api/docs/")).map(str::to_owned);
+    let mut files: Vec<String> = named.collect();
+    assert_eq!(files.len(), 3, "{page}");
+    files.push("/api/docs".to_owned());
+    for path in &files {
+        for stranger in [get(path), get(path).header("accept", "text/html"), get(path).bearer_auth("x")] {
+            let answer = stranger.send().await.unwrap();
+            assert_eq!(answer.status(), 401, "{path}");
+            assert_eq!(answer.json::<Value>().await.unwrap()["code"], "not_logged_in", "{path}");
+        }
+        let answer = get(path).bearer_auth(operator.token()).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!((header("x-content-type-options"), header("referrer-policy")).1, "no-referrer");
+        assert!(header("cache-control").starts_with("private"), "{path}");
+        let (policy, tag) = (header("content-security-policy"), header("etag"));
+        for directive in policy.split("; ") {
+            let mut words = directive.split(' ');
+            let name = words.next().unwrap();
+            let fits = |word| matches!(word, "'none'" | "'self'") || (name, word) == ("img-src", "data:");
+            assert!(words.all(fits), "{directive}");
+        }
+        for name in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
+        {
+            assert!(policy.contains(name), "{policy}");
+        }
+        let plain = answer.bytes().await.unwrap();
+        let known = get(path).bearer_auth(operator.token()).header("if-none-match", &tag);
+        assert_eq!(known.send().await.unwrap().status(), 304, "{path}");
+        let packed = get(path).bearer_auth(operator.token()).header("accept-encoding", "br, gzip");
+        let packed = packed.send().await.unwrap();
+        assert_eq!(packed.headers()["content-encoding"], "gzip", "{path}");
+        assert_ne!(packed.headers()["etag"].to_str().unwrap(), tag);
+        assert!(packed.bytes().await.unwrap().len() < plain.len(), "{path}");
+    }
+    assert_eq!(get("/api/docs/nothing").bearer_auth(operator.token()).send().await.unwrap().status(), 404);
+    let posted = http().post(format!("{}/api/docs", server.origin)).send().await.unwrap();
+    assert_eq!((posted.status().as_u16(), &posted.headers()["allow"]), (405, &"GET".parse().unwrap()));
 }

@@ -4,11 +4,14 @@
 //! environment that `tests/run` makes; where there is none, these tests are skipped and say so.
 
 use std::{
+    collections::BTreeMap,
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
 
 use gemini_pool::simulated::{SimulatedGoogle, World};
+use serde_json::Value;
 
 use crate::support::{Operator, Server, Setup};
 
@@ -39,8 +42,10 @@ async fn stage() -> (SimulatedGoogle, Server) {
     (google, server)
 }
 
-/// Runs it for so many seconds; panics with what it found.
-async fn run(python: String, server: &Server, seconds: u32, more: &[&str]) {
+/// Runs some of its phases for so many seconds; panics with what it found, and where one of them asked nothing: it skips
+/// phases that it has no time for, and calls that a success.
+async fn run(python: &str, server: &Server, phases: &[&str], seconds: u32, more: &[&str]) {
+    let report = server.setup.folder.path().join("schemathesis.ndjson");
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis.toml");
     let mut command = Command::new(python);
     command
@@ -49,8 +54,11 @@ async fn run(python: String, server: &Server, seconds: u32, more: &[&str]) {
         .arg("run")
         .arg(format!("{}/api/openapi.json", server.origin))
         .args(["--url", &format!("{}/api", server.origin)])
-        .args(["--checks", "all", "--continue-on-failure", "--no-color", "--seed", "20261123"])
-        .args(["--max-time", &seconds.to_string()])
+        // All checks, as long as none is named here: that would win over what the configuration says of an operation.
+        .args(["--continue-on-failure", "--no-color", "--seed", "20261123"])
+        .args(["--max-time", &seconds.to_string(), "--phases", &phases.join(",")])
+        .args(["--report", "ndjson", "--report-ndjson-path"])
+        .arg(&report)
         .args(more)
         .current_dir(server.setup.folder.path())
         .env("NO_PROXY", "*")
@@ -59,6 +67,28 @@ async fn run(python: String, server: &Server, seconds: u32, more: &[&str]) {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("Tested: "), "it asked nothing:\n{said}");
+    let longest = longest_scenarios(&fs::read_to_string(report).unwrap());
+    for phase in phases {
+        // In a stateful one a call follows from the answer to another.
+        let wanted = if *phase == "stateful" { 2 } else { 1 };
+        let calls = longest.get(*phase).copied().unwrap_or_default();
+        assert!(calls >= wanted, "{phase} asked {calls} calls at most in one go:\n{said}");
+    }
+}
+
+/// By phase, how many calls the longest scenario that went well had; by its report, an event a line.
+fn longest_scenarios(report: &str) -> BTreeMap<String, usize> {
+    let mut longest = BTreeMap::<String, usize>::new();
+    for line in report.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let scenario = &event["ScenarioFinished"];
+        if scenario["status"] == "success" {
+            let calls = scenario["recorder"]["cases"].as_object().map_or(0, |cases| cases.len());
+            let most = longest.entry(scenario["phase"].as_str().unwrap().to_owned()).or_default();
+            *most = calls.max(*most);
+        }
+    }
+    longest
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +99,9 @@ async fn every_answer_is_one_that_the_document_promises() {
     let header = format!("Authorization: Bearer {}", operator.token());
     // It would end its own session.
     let more = ["--header", &header, "--max-examples", "20", "--exclude-path", "/logout"];
-    run(python, &server, 75, &more).await;
+    run(&python, &server, &["examples", "coverage", "fuzzing"], 60, &more).await;
+    // By itself, so that on a slow machine the others do not take its time.
+    run(&python, &server, &["stateful"], 20, &more).await;
     // It asked for wrong logins too; whoever is in stays in, and the pool serves.
     let (status, _) = operator.call(reqwest::Method::GET, "/keys", None).await;
     assert_eq!(status, 200);
@@ -82,7 +114,7 @@ async fn without_a_token_nothing_is_to_be_had() {
     let Some(python) = python() else { return };
     let (_google, server) = stage().await;
     let before = Operator::at(&server.origin).await.events().await.len();
-    run(python, &server, 30, &["--phases", "examples,coverage,fuzzing", "--max-examples", "10"]).await;
+    run(&python, &server, &["examples", "coverage", "fuzzing"], 30, &["--max-examples", "10"]).await;
     let (_, said) = (server.app(), server.output());
     assert!(!said.contains("panic"), "{said}");
     let log = server.stop().0.log();

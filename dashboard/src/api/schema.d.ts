@@ -528,8 +528,8 @@ export interface paths {
         };
         /**
          * What became of a key
-         * @description What operators did with it and what the pool learned of it, newest first; gates of its project among that. Also of a
-         *     key that was removed.
+         * @description What operators did with it and what the pool learned of it, newest first; among that the gates of the project that
+         *     it was in at the time. Also of a key that was removed.
          */
         get: operations["get_key_history"];
         put?: never;
@@ -685,8 +685,8 @@ export interface paths {
         };
         /**
          * Show which key can serve which model
-         * @description For every model that the pool knows (from traffic, closed gates, learned limits): over all keys, and key by
-         *     key, page by page of keys.
+         * @description For every model that the pool knows (from traffic, closed gates, learned limits): over all keys, whatever the
+         *     filters of keys say, and key by key, page by page of keys. Filters hold together.
          */
         get: operations["list_models"];
         put?: never;
@@ -940,6 +940,8 @@ export interface components {
              * @description Its number, where it has one.
              */
             id?: number | null;
+            /** @description Why it was not added; none: it was. */
+            reason?: (components["schemas"]["ImportReason"] & unknown) | null;
             result: components["schemas"]["AddResult"];
         };
         /**
@@ -2309,10 +2311,20 @@ export interface components {
         ModelGrid: {
             /** @description The keys of this page. */
             keys: components["schemas"]["GridRow"][];
+            /**
+             * Format: uint64
+             * @description How many keys the filters leave, on all pages.
+             */
+            matching: number;
             /** @description Every model that the pool knows, over all keys. */
             models: components["schemas"]["ModelSummary"][];
             /** @description Where to go on with keys: the next page's `cursor`; none: this is the last page. */
             next?: string | null;
+            /**
+             * Format: uint64
+             * @description How many keys there are in all, whatever the filters.
+             */
+            total: number;
         };
         /**
          * ModelSummary
@@ -7103,6 +7115,10 @@ export interface operations {
                 model?: string;
                 /** @description Only this key. */
                 key?: number;
+                /** @description Only keys with this part of a label, tail, fingerprint, note, project or tag, in small or capital letters. */
+                q?: string;
+                /** @description Only keys of this project. */
+                project?: string;
                 /** @description How many keys at most. */
                 limit?: number;
                 /** @description Where to go on: what `next` said. */

@@ -49,7 +49,8 @@ export function bytes(value: number): string {
   }
   const unit = BYTES[step] ?? 'byte';
   return cached(unit, (l) =>
-    new Intl.NumberFormat(l, { style: 'unit', unit, unitDisplay: step === 0 ? 'long' : 'short', maximumFractionDigits: step === 0 ? 0 : 1 }),
+    // What browsers know of Taiwan leaves bytes in English.
+    new Intl.NumberFormat(l.replace('TW', 'HK'), { style: 'unit', unit, unitDisplay: step === 0 ? 'long' : 'short', maximumFractionDigits: step === 0 ? 0 : 1 }),
   ).format(rest);
 }
 
@@ -122,9 +123,9 @@ export function day(when: When): string {
 
 /** All of it, with the zone: for titles and details. */
 export function fullTime(when: When): string {
-  return cached('f', (l) => new Intl.DateTimeFormat(l, { dateStyle: 'medium', timeStyle: 'long', hourCycle: 'h23' })).format(
-    millis(when),
-  );
+  const format = cached('f', (l) => new Intl.DateTimeFormat(l, { dateStyle: 'medium', timeStyle: 'long', hourCycle: 'h23' }));
+  // Chinese puts the zone in brackets.
+  return format.format(millis(when)).replace(/[[\]]/g, '');
 }
 
 /** "a, b and c" */

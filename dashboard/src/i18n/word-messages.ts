@@ -57,15 +57,15 @@ export const en = {
       cancelled: 'Cancelled',
       aborted: 'Aborted',
     },
+    saw: {
+      'the connection broke': 'The connection broke',
+      'it stalled': 'The answer stalled',
+    },
     opened: {
       served: 'A request succeeded',
       checked: 'A check passed',
       probed: 'A trial request succeeded',
       changed: 'An operator changed it',
-    },
-    released: {
-      deleted: 'Deleted',
-      finished: 'Finished',
     },
     window: {
       minute: 'Requests per minute',
@@ -76,11 +76,7 @@ export const en = {
       unknown: 'Unnamed quota',
     },
     scope: {
-      key: 'Key',
       method: 'Method',
-      project: 'Project',
-      model: 'Model',
-      upstream: 'Model, for everybody',
     },
     change: {
       closed: 'Closed',
@@ -106,15 +102,6 @@ export const en = {
       key_gate: 'Key closed',
       other_models: 'For other models',
       disabled: 'Disabled',
-    },
-    passedOver: {
-      disabled: 'disabled',
-      key_gate: 'key closed',
-      project_gate: 'project closed',
-      model_gate: 'closed for the model',
-      tried: 'tried already',
-      budget: 'predicted to be out',
-      other_models: 'for other models',
     },
     strategy: {
       'least-loaded': 'Least loaded',
@@ -160,7 +147,7 @@ export const en = {
       KeyUpdated: 'Key changed',
       KeyDisabled: 'Key disabled',
       KeyEnabled: 'Key enabled',
-      KeyReset: 'Key forgiven',
+      KeyReset: 'Key reset',
       KeyRemoved: 'Key removed',
       KeyRevealed: 'Key’s secret shown',
       KeysExported: 'Keys exported',
@@ -187,7 +174,7 @@ export const en = {
       ResourceReleased: 'Resource released',
       ProjectLearned: 'Project learned',
       QuotaDayBegan: 'Quota day began',
-      QuotaTurnLearned: 'Quota turn learned',
+      QuotaTurnLearned: 'Quota reset learned',
       Attempted: 'Try ended',
       Answered: 'Request ended',
       Unknown: 'Of a newer version',
@@ -216,10 +203,11 @@ export const en = {
       errors: 'Errors only',
       all: 'All',
     },
-    job: {
-      running: 'Running',
-      done: 'Done',
-      cancelled: 'Cancelled',
+    choice: {
+      continue: 'Continue',
+      refuse: 'Refuse',
+      true: 'On',
+      false: 'Off',
     },
     added: {
       added: 'Added',
@@ -232,9 +220,9 @@ export const en = {
       unchanged: 'Unchanged',
     },
     range: {
-      '15m': '15 minutes',
-      '1h': '1 hour',
-      '24h': '24 hours',
+      '15m': '15 min',
+      '1h': '1 h',
+      '24h': '24 h',
       '7d': '7 days',
       '30d': '30 days',
     },
@@ -335,15 +323,15 @@ export const zh: typeof en = {
       cancelled: '已取消',
       aborted: '異常終止',
     },
+    saw: {
+      'the connection broke': '連線中斷',
+      'it stalled': '回應停頓過久',
+    },
     opened: {
       served: '請求成功',
       checked: '檢查通過',
       probed: '試探請求成功',
       changed: '管理者已修改',
-    },
-    released: {
-      deleted: '已刪除',
-      finished: '已完成',
     },
     window: {
       minute: '每分鐘請求數',
@@ -354,11 +342,7 @@ export const zh: typeof en = {
       unknown: '未指明的額度',
     },
     scope: {
-      key: '金鑰',
       method: '方法',
-      project: '專案',
-      model: '模型',
-      upstream: '模型（所有人）',
     },
     change: {
       closed: '關閉',
@@ -384,15 +368,6 @@ export const zh: typeof en = {
       key_gate: '金鑰關閉',
       other_models: '只用於其他模型',
       disabled: '已停用',
-    },
-    passedOver: {
-      disabled: '已停用',
-      key_gate: '金鑰關閉',
-      project_gate: '專案關閉',
-      model_gate: '對此模型關閉',
-      tried: '已試過',
-      budget: '預估額度用完',
-      other_models: '只用於其他模型',
     },
     strategy: {
       'least-loaded': '負載最低',
@@ -464,8 +439,8 @@ export const zh: typeof en = {
       ResourceBound: '綁定資源',
       ResourceReleased: '釋放資源',
       ProjectLearned: '得知專案',
-      QuotaDayBegan: '額度日開始',
-      QuotaTurnLearned: '得知額度換日',
+      QuotaDayBegan: '每日額度重新起算',
+      QuotaTurnLearned: '得知額度重置時間',
       Attempted: '嘗試結束',
       Answered: '請求結束',
       Unknown: '來自較新版本',
@@ -485,7 +460,7 @@ export const zh: typeof en = {
       default: '預設值',
       dot_env: '.env 檔',
       environment: '環境變數',
-      file: '密鑰檔案',
+      file: '機密檔案',
       flag: '命令列參數',
       log: '在此變更',
     },
@@ -494,10 +469,11 @@ export const zh: typeof en = {
       errors: '僅錯誤',
       all: '全部',
     },
-    job: {
-      running: '執行中',
-      done: '完成',
-      cancelled: '已取消',
+    choice: {
+      continue: '繼續服務',
+      refuse: '拒絕',
+      true: '開啟',
+      false: '關閉',
     },
     added: {
       added: '已新增',
@@ -529,7 +505,7 @@ export const zh: typeof en = {
       DATA_DIR: '資料目錄',
       ADMIN_USERNAME: '管理者名稱',
       ADMIN_PASSWORD: '管理者密碼',
-      SECRET_KEY: '權杖簽章密鑰',
+      SECRET_KEY: '權杖簽章用的機密',
       MASTER_KEY: '主金鑰',
       ACCESS_TOKEN_EXPIRE_MINUTES: '登入有效時間',
       METRICS_TOKEN: '/metrics 權杖',

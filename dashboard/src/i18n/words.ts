@@ -15,7 +15,7 @@ export function wordsIn<G extends WordGroup>(group: G): Word<G>[] {
  * A word that is not in the dictionary is shown as the server wrote it.
  */
 export function say(group: WordGroup, word: string | null | undefined): string {
-  if (word === null || word === undefined || word === '') return '';
+  if (!word) return '';
   return (pick(messages).of[group] as Record<string, string | undefined>)[word] ?? word;
 }
 

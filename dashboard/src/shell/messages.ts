@@ -79,7 +79,7 @@ export const zh: typeof en = {
   live: '即時',
   connecting: '連線中…',
   off: '未連線',
-  lost: (since) => `連線已於${since}中斷`,
+  lost: (since) => `連線中斷（${since}）`,
   lostShort: '已斷線',
   polling: '即時（輪詢）',
   pollingShort: '輪詢',

@@ -20,10 +20,17 @@ test('a lone event can be seen beside many, and classes only where they are told
   expect([all?.kind, none.length]).toEqual(['all', 0]);
 });
 
-test('a moment is a number or a time', () => {
+test('a moment is a number or a time, and nothing else', () => {
   expect(moment(' 18204 ')).toBe('18204');
   expect(moment('2026-01-01T00:00:00+01:00')).toBe('2025-12-31T23:00:00.000Z');
-  expect(moment('never')).toBe('never');
+  expect(moment('2026/11/29 12:00')).toBe(new Date(2026, 10, 29, 12).toISOString());
+  expect(['never', '昨天', 'key 7', '25:00', '2026-13-45'].map(moment)).toEqual(Array(5).fill(undefined));
+  for (const written of ['0:00', '23:59:59', '12：30']) {
+    const back = Date.now() - Date.parse(moment(written) ?? '');
+    expect(back).toBeGreaterThanOrEqual(0);
+    expect(back).toBeLessThan(25 * 3_600_000);
+  }
+  expect(new Date(moment('12:30') ?? '').toTimeString()).toMatch(/^12:30:00/);
 });
 
 test('live events are filtered as the list is', () => {

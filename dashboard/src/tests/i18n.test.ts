@@ -66,4 +66,7 @@ test('numbers and times', async () => {
   expect(format.relative(now + 43_000, now)).toBe('in 43 sec.');
   await locale.set('zh-TW');
   expect(format.duration(125_000)).toBe('2 分鐘 5 秒');
+  expect(format.bytes(999)).toBe('999 位元組');
+  expect(format.bytes(1_234_567)).toBe('1.2 MB');
+  expect(format.fullTime(now)).toMatch(/^2026\/1\/1 00:00:00 [^[\]]+$|^20/);
 });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 
 import { locale } from '../i18n/locale.svelte';
 import * as words from '../i18n/word-messages';
-import { choices, wanted } from '../pages/settings/help';
+import { choices, measure, wanted } from '../pages/settings/help';
 import { zh } from '../pages/settings/help-messages';
 
 const named = [...readFileSync('../docs/settings.md', 'utf8').matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, name]) => name);
@@ -17,7 +17,8 @@ test('every setting has a name in both languages, and its effect in Chinese; the
 });
 
 test('what a setting takes is said in Chinese', async () => {
-  expect(wanted('wants a folder')).toBe('wants a folder');
+  expect(wanted('wants a folder')).toBe('It takes a folder.');
+  expect(wanted('wants a whole number from 1 to 86400, not `0`')).toBe('It takes a whole number from 1 to 86,400, not “0”.');
   await locale.set('zh-TW');
   // The words of src/config/read.rs.
   const known = [
@@ -28,8 +29,17 @@ test('what a setting takes is said in Chinese', async () => {
     'wants at least MAX_BODY_BYTES, or no such body could ever be taken',
   ];
   for (const text of known) expect(wanted(text), text).not.toMatch(/\b(wants|whole|number|such|begins|least|characters)\b(?!-)/);
-  expect(wanted('wants a whole number from 1 to 10, not `99`')).toBe('應為1 至 10 的整數，而不是「99」');
+  expect(wanted('wants a whole number from 1 to 10, not `99`')).toBe('應為：1 至 10 的整數，而不是「99」');
   expect(wanted('something new')).toBe('something new');
+});
+
+test('what has a unit is shown in it', async () => {
+  await locale.set('en');
+  expect(['QUEUE_TIMEOUT 0.5', 'KEY_RECHECK_INTERVAL 3600', 'LOG_RETENTION_DAYS 30', 'ACCESS_TOKEN_EXPIRE_MINUTES 90', 'MAX_BODY_BYTES 104857600'].map((words) => {
+    const [name = '', value = ''] = words.split(' ');
+    return measure(name, value);
+  })).toEqual(['500 ms', '1 hr', '30 days', '1 hr 30 min', '104.9 MB']);
+  expect([measure('PORT', '8000'), measure('LOG_RETENTION_DAYS', '0'), measure('MAX_BODY_BYTES', 'x')]).toEqual([undefined, undefined, undefined]);
 });
 
 test('only what is one of some words is a choice', () => {

@@ -26,7 +26,6 @@ export const icons = {
   logout: 'M6.5 2.5h-4v11h4M6.5 8h7M11 5.5 13.5 8 11 10.5',
   help: 'M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2M6.2 6.3a1.9 1.9 0 1 1 2.6 1.8c-.5.2-.8.6-.8 1.1v.3M8 11.6v.01',
   warning: 'M8 2.5 14.5 13.5h-13zM8 6.5v3.2M8 11.6v.01',
-  info: 'M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2M8 7.3v3.7M8 4.9v.01',
   refresh: 'M13.4 6A5.7 5.7 0 1 0 13.7 9M13.7 2.5V6h-3.5',
   play: 'M4.5 3v10l8-5z',
   pause: 'M5 3v10M11 3v10',
@@ -47,9 +46,7 @@ export const icons = {
   print: 'M4.5 5.5v-3h7v3M4.5 11.5h-2v-6h11v6h-2M4.5 9.5h7v4h-7z',
   link: 'M6.5 9.5l3-3M7.5 4.5 9 3a2.8 2.8 0 0 1 4 4l-1.5 1.5M8.5 11.5 7 13a2.8 2.8 0 0 1-4-4l1.5-1.5',
   external: 'M6 3H3v10h10v-3M9 2.5h4.5V7M13.5 2.5 7.5 8.5',
-  clock: 'M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2M8 4.8V8l2.2 1.4',
   bolt: 'M9 1.5 3.5 9H8l-1 5.5L12.5 7H8z',
-  diff: 'M4.5 2.5v8M4.5 13.5v-.01M11.5 13.5v-8M11.5 2.5v.01M2.5 4.5l2-2 2 2M9.5 11.5l2 2 2-2',
 } as const;
 
 export type IconName = keyof typeof icons;

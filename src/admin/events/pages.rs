@@ -1,7 +1,7 @@
 //! A page of the log: a part of it, one way or the other, as far as one call may look.
 
 use poem_openapi::Enum;
-use projections::{Recorded, Seq, filter::Filter};
+use projections::{Event, Recorded, Seq, filter::Filter};
 
 use super::{EventPage, EventView};
 use crate::{admin::past::Failed, ledger::Ledger};
@@ -72,32 +72,53 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// One without events.
+    pub(super) fn none(ledger: &Ledger) -> Self {
+        Self { events: Vec::new(), next: None, head: *ledger.head().borrow() }
+    }
+
+    /// Goes on with what was found behind it; gives the place where that ends, if more follows.
+    pub(super) fn go_on(&mut self, more: Self) -> Option<Seq> {
+        self.events.extend(more.events);
+        self.next = more.next;
+        self.next
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn last(&self) -> Option<&Event> {
+        self.events.last().map(|recorded| &recorded.event)
+    }
+
     pub(super) fn view(self, order: Order) -> EventPage {
         let next = self.next.map(|place| cursor::write(place, order));
         EventPage { events: self.events.iter().map(EventView::new).collect(), next, head: self.head }
     }
 }
 
-/// Looks for events in a part of the log, until there are enough or it has looked at enough.
+/// Looks for events in a part of the log, until there are enough, or one ends it, or it has looked at enough.
 pub(super) fn page(
     ledger: &Ledger,
     part: Part,
     order: Order,
     filter: &Filter,
     limit: usize,
+    ends: impl Fn(&Event) -> bool,
 ) -> Result<Page, Failed> {
     let head = *ledger.head().borrow();
     let (mut first, mut last) = (part.after.saturating_add(1), part.before.saturating_sub(1).min(head));
-    let (mut events, mut looked_at) = (Vec::new(), 0);
+    let (mut events, mut looked_at, mut ended) = (Vec::new(), 0, false);
     let at_once = if filter.is_all() { limit.min(READ) } else { READ };
-    while first <= last && events.len() < limit && looked_at < LOOKED_AT {
+    while first <= last && events.len() < limit && looked_at < LOOKED_AT && !ended {
         let read = match order {
             Order::Asc => ledger.events(first - 1, at_once)?,
             Order::Desc => ledger.events_back(last.saturating_add(1), at_once)?,
         };
         let mut found = false;
         for recorded in read {
-            if !(first..=last).contains(&recorded.seq) || events.len() == limit {
+            if !(first..=last).contains(&recorded.seq) || events.len() == limit || ended {
                 break;
             }
             found = true;
@@ -106,6 +127,7 @@ pub(super) fn page(
                 Order::Asc => first = recorded.seq + 1,
                 Order::Desc => last = recorded.seq - 1,
             }
+            ended = ends(&recorded.event);
             if filter.wants(&recorded.event) {
                 events.push(recorded);
             }

@@ -10,6 +10,7 @@ use projections::KeyId;
 use secrecy::SecretString;
 
 use super::{
+    given::{self, Fate, MOST, Reason, flaw_of_key},
     removal, said_something, testable,
     wishes::{KeysPatch, NewKeys},
 };
@@ -20,12 +21,9 @@ use crate::{
         problem::{AUTH, BODY, BUSY, CONFLICT, Failure, LOG, MISSING, Problem, REUSED},
         serving,
     },
-    ledger::rules::{Added, KeyChange},
-    pool::{GivenKey, GivenResult, Pool},
+    ledger::rules::KeyChange,
+    pool::{GivenKey, Pool},
 };
-
-/// Keys in one call, at most.
-pub(super) const MOST: usize = 20_000;
 
 pub(in crate::admin) struct BulkApi(pub(in crate::admin) Option<Arc<Pool>>);
 
@@ -47,6 +45,8 @@ struct AddedKey {
     result: AddResult,
     /// Its number, where it has one.
     id: Option<u32>,
+    /// Why it was not added; none: it was.
+    reason: Option<Reason>,
 }
 
 /// What became of the given keys, in their order.
@@ -165,22 +165,23 @@ impl BulkApi {
         if keys.len() > MOST {
             return Err(Problem::bad_request(format!("at most {MOST} keys in one call")).into());
         }
+        let mut flaws = Vec::with_capacity(keys.len());
         let given = keys.into_iter().map(|key| {
             let (secret, own) = key.wanted()?;
+            flaws.push(flaw_of_key(&secret));
             Ok(GivenKey { secret: SecretString::from(secret), wanted: own.or(&all) })
         });
         let given = given.collect::<Result<Vec<_>, Problem>>()?;
         let results = pool.add_keys(given, actor).await?;
-        let view = |result: GivenResult| match result {
-            GivenResult::Taken(Added::New(key)) => AddedKey { result: AddResult::Added, id: Some(key.0) },
-            GivenResult::Taken(Added::Known(key)) => {
-                AddedKey { result: AddResult::Duplicate, id: Some(key.0) }
-            }
-            GivenResult::Taken(Added::Removed) | GivenResult::NotAKey => {
-                AddedKey { result: AddResult::Invalid, id: None }
-            }
+        let view = |(fate, reason)| {
+            let (result, id) = match fate {
+                Fate::New(id) => (AddResult::Added, Some(id)),
+                Fate::Known(id) => (AddResult::Duplicate, Some(id)),
+                Fate::Invalid => (AddResult::Invalid, None),
+            };
+            AddedKey { result, id, reason }
         };
-        Ok(Json(AddedKeys { results: results.into_iter().map(view).collect() }))
+        Ok(Json(AddedKeys { results: given::told(results, flaws).map(view).collect() }))
     }
 
     /// Change keys: all of them, or none

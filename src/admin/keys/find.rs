@@ -39,8 +39,8 @@ pub(super) enum Order {
 }
 
 /// Which keys; what is none leaves all.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
+#[derive(Clone, Debug, Default)]
+pub(in crate::admin) struct Filter {
     pub(super) q: Option<String>,
     pub(super) state: Option<KeyState>,
     pub(super) project: Option<String>,
@@ -50,7 +50,19 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, state: &State, key: &Key, now: Millis) -> bool {
+    /// Keys with a part of a text, and those of a project.
+    pub(in crate::admin) fn of(q: Option<String>, project: Option<String>) -> Self {
+        Self { q, project, ..Self::default() }
+    }
+
+    /// With its part of a text in small letters, as [`Self::takes`] wants it.
+    pub(in crate::admin) fn lowered(mut self) -> Self {
+        self.q = self.q.map(|part| part.to_lowercase());
+        self
+    }
+
+    /// Whether it leaves a key.
+    pub(in crate::admin) fn takes(&self, state: &State, key: &Key, now: Millis) -> bool {
         let holds = |text: &str, part: &str| text.to_lowercase().contains(part);
         let found = |part: &str| {
             let fingerprint = key.fingerprint.to_string();
@@ -109,7 +121,7 @@ pub(super) fn page<'a>(
     let list = format!("keys {sort:?} {order:?}");
     let after: Option<Place> = page::position(&list, cursor)?;
     let directed = |ordering: Ordering| if order == Order::Desc { ordering.reverse() } else { ordering };
-    let filter = Filter { q: filter.q.as_ref().map(|part| part.to_lowercase()), ..filter.copy() };
+    let filter = filter.clone().lowered();
     let found = state.keys.iter().filter(|key| filter.takes(state, key, now));
     let mut found: Vec<(Place, &Key)> = found.map(|key| (place(state, key, sort, now), key)).collect();
     let matching = found.len() as u64;
@@ -118,21 +130,6 @@ pub(super) fn page<'a>(
     let (shown, more) = page::take(found.into_iter(), limit);
     let next = shown.last().filter(|_| more).map(|(place, _)| page::cursor(&list, place));
     Ok(Found { keys: shown.into_iter().map(|(_, key)| key).collect(), next, matching })
-}
-
-impl Filter {
-    /// All but `q`.
-    fn copy(&self) -> Self {
-        let Self { state, project, tag, model, priority, .. } = self;
-        Self {
-            q: None,
-            state: *state,
-            project: project.clone(),
-            tag: tag.clone(),
-            model: model.clone(),
-            priority: *priority,
-        }
-    }
 }
 
 #[cfg(test)]

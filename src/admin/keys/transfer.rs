@@ -7,7 +7,10 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Header, payload::J
 use projections::{KeyId, event::Actor};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{bulk::MOST, wishes::NewKey};
+use super::{
+    given::{Fate, MOST, Reason, flaw_of_client, flaw_of_key, told},
+    wishes::NewKey,
+};
 use crate::{
     admin::{
         Tag, Token,
@@ -15,8 +18,7 @@ use crate::{
         serving,
         session::whence,
     },
-    ledger::rules::{Added, AddedClient},
-    pool::{ExportedKey, GivenKey, GivenResult, Pool},
+    pool::{ExportedKey, GivenKey, Pool},
 };
 
 pub(in crate::admin) struct TransferApi(pub(in crate::admin) Option<Arc<Pool>>);
@@ -48,24 +50,6 @@ enum ImportResult {
     Invalid,
 }
 
-/// Why something is not new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
-enum ImportReason {
-    /// It is in the pool already, under `id`.
-    InPool,
-    /// It came earlier in this call.
-    Twice,
-    /// There is nothing.
-    Empty,
-    /// It has more than 512 characters.
-    TooLong,
-    /// It holds other characters than visible ASCII ones, such as a space or a letter with an accent.
-    BadCharacters,
-    /// It is none for a reason of its own.
-    Other,
-}
-
 /// What became, or would become, of one of them.
 #[derive(Object)]
 struct ImportedView {
@@ -73,40 +57,23 @@ struct ImportedView {
     /// Its number: the new one, or that of the one that is there. None in a dry run, where it is not there.
     id: Option<u32>,
     /// Why it is not new; none: it is.
-    reason: Option<ImportReason>,
-}
-
-/// What is wrong with a text that is to be a key; none: nothing that is seen from here.
-fn flaw(text: &str) -> Option<ImportReason> {
-    match text {
-        "" => Some(ImportReason::Empty),
-        _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => Some(ImportReason::BadCharacters),
-        _ if text.len() > 512 => Some(ImportReason::TooLong),
-        _ => None,
-    }
+    reason: Option<Reason>,
 }
 
 /// What became of each, and why.
-fn views(
-    results: impl Iterator<Item = (ImportResult, Option<u32>)>,
-    flaws: Vec<Option<ImportReason>>,
-    dry_run: bool,
-) -> Vec<ImportedView> {
-    let mut new = std::collections::BTreeSet::new();
-    let view = |((result, id), flaw): ((ImportResult, Option<u32>), Option<ImportReason>)| match result {
-        ImportResult::New => {
-            new.extend(id);
-            ImportedView { result, id: id.filter(|_| !dry_run), reason: None }
-        }
-        ImportResult::Duplicate if id.is_some_and(|id| new.contains(&id)) => {
-            ImportedView { result, id: id.filter(|_| !dry_run), reason: Some(ImportReason::Twice) }
-        }
-        ImportResult::Duplicate => ImportedView { result, id, reason: Some(ImportReason::InPool) },
-        ImportResult::Invalid => {
-            ImportedView { result, id: None, reason: Some(flaw.unwrap_or(ImportReason::Other)) }
-        }
+fn views<F: Into<Fate>>(results: Vec<F>, flaws: Vec<Option<Reason>>, dry_run: bool) -> Vec<ImportedView> {
+    let view = |(fate, reason)| {
+        // A number that only this call gives is none before it is carried out.
+        let given = |id| Some(id).filter(|_| !dry_run);
+        let (result, id) = match (fate, reason) {
+            (Fate::New(id), _) => (ImportResult::New, given(id)),
+            (Fate::Known(id), Some(Reason::Twice)) => (ImportResult::Duplicate, given(id)),
+            (Fate::Known(id), _) => (ImportResult::Duplicate, Some(id)),
+            (Fate::Invalid, _) => (ImportResult::Invalid, None),
+        };
+        ImportedView { result, id, reason }
     };
-    results.zip(flaws).map(view).collect()
+    told(results, flaws).map(view).collect()
 }
 
 /// What became, or would become, of all of them, in their order.
@@ -183,25 +150,15 @@ impl TransferApi {
         let mut flaws = Vec::with_capacity(keys.len());
         let given = keys.into_iter().map(|key| {
             let (secret, wanted) = key.wanted()?;
-            flaws.push(flaw(&secret));
+            flaws.push(flaw_of_key(&secret));
             Ok(GivenKey { secret: SecretString::from(secret), wanted })
         });
         let given = given.collect::<Result<Vec<_>, Problem>>()?;
-        let client_flaws = clients.iter().map(|client| flaw(client)).collect();
+        let client_flaws = clients.iter().map(|client| flaw_of_client(client)).collect();
         let clients = clients.into_iter().map(SecretString::from).collect();
         let imported = pool.import(given, clients, dry_run, actor).await?;
-        let keys = imported.keys.into_iter().map(|result| match result {
-            GivenResult::Taken(Added::New(key)) => (ImportResult::New, Some(key.0)),
-            GivenResult::Taken(Added::Known(key)) => (ImportResult::Duplicate, Some(key.0)),
-            GivenResult::Taken(Added::Removed) | GivenResult::NotAKey => (ImportResult::Invalid, None),
-        });
-        let clients = imported.clients.into_iter().map(|result| match result {
-            Some(AddedClient::New(client)) => (ImportResult::New, Some(client.0)),
-            Some(AddedClient::Known(client)) => (ImportResult::Duplicate, Some(client.0)),
-            None => (ImportResult::Invalid, None),
-        });
-        let keys = views(keys, flaws, dry_run);
-        Ok(Json(ImportReport { keys, clients: views(clients, client_flaws, dry_run), dry_run }))
+        let keys = views(imported.keys, flaws, dry_run);
+        Ok(Json(ImportReport { keys, clients: views(imported.clients, client_flaws, dry_run), dry_run }))
     }
 
     /// Export keys with their secrets

@@ -111,6 +111,24 @@ async fn an_upload_goes_on_without_a_credential_after_a_pulled_plug_and_its_id_i
     assert_eq!(send_piece(&app(&server, 0), &address.replace(id, "made-up"), 0, "x", true).await.0, 401);
 }
 
+/// Google answers most steps of an upload by headers alone, and such an answer is whole.
+#[tokio::test]
+async fn an_answer_of_headers_alone_is_a_whole_one() {
+    let google = google().await;
+    let server = pool(&google).await;
+    let app = app(&server, 0);
+    let address = begin_upload(&app, 12).await;
+    assert_eq!(send_piece(&app, &address, 0, "01234567", false).await.0, 200);
+    assert_eq!(send_piece(&app, &address, 8, "89ab", true).await.0, 200);
+    let operator = server.operator().await;
+    for (kind, name, wanted) in [("Answered", "outcome", "complete"), ("Attempted", "verdict", "success")] {
+        let events = operator.events_of(kind, 3).await;
+        let told: Vec<_> = events.iter().map(|event| (&event["status"], &event[name])).collect();
+        assert_eq!(told, [(&json!(200), &json!(wanted)); 3], "{events:#?}");
+        assert_eq!(events[0]["bytes"].as_u64().or(events[0]["bytes_received"].as_u64()), Some(0));
+    }
+}
+
 /// Where a trusted proxy speaks TLS with the clients, the pieces go back through it, and not to a port without TLS.
 #[tokio::test]
 async fn the_address_of_an_upload_is_the_one_that_the_client_reached() {

@@ -72,6 +72,11 @@ async fn settings_change_while_the_pool_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_read_and_tried_on_a_page() {
+    pool_of(3).await.play("api-docs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_is_reached_by_keyboard_alone() {
     pool_of(3).await.play("keyboard");
 }

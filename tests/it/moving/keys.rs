@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 use gemini_pool::simulated::{SimulatedGoogle, World};
 use serde_json::{Value, json};
 
-use crate::support::{Setup, of_type};
+use crate::support::{Setup, files, of_type};
 
 const KEYS: [&str; 4] = ["AIza-moving-0001", "AIza-moving-0002", "AIza-moving-0003", "AIza-moving-0004"];
 const TOKENS: [&str; 2] = ["sk-token-of-an-app-0001", "sk-token-of-an-app-0002"];
@@ -92,6 +92,25 @@ async fn what_other_files_hold_is_taken_too() {
     let report: Value = serde_json::from_str(&report).unwrap();
     let new = json!({"result": "new", "id": null, "reason": null});
     assert_eq!(report, json!({"keys": [new], "clients": [], "dry_run": true}));
+}
+
+/// Whoever only asks what would become of a file has no pool afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_where_there_is_no_pool_makes_none() {
+    let google = google().await;
+    let setup = Setup::new(&google, &[]);
+    let lines = format!("{}\n{}\n{0}\nno key at all\n", KEYS[0], KEYS[1]);
+    let before = files(setup.folder.path());
+    let dry = well(setup.run(&["keys", "import", "-", "--dry-run"], &lines));
+    let report = "From gpt-load:\n  upstream keys: 2 new, 1 there already, 1 invalid (number 4)\n";
+    assert_eq!(dry, format!("{report}Nothing was changed (--dry-run).\n"));
+    assert_eq!((files(setup.folder.path()), setup.data().exists()), (before, false));
+    assert_eq!(well(setup.run(&["keys", "import", "-"], &lines)), report);
+    let again = well(setup.run(&["keys", "import", "-", "--dry-run"], &lines));
+    assert!(
+        again.contains("0 new, 3 there already, 1 invalid"),
+        "it looks at the pool that is there: {again}"
+    );
 }
 
 /// What somebody pasted is told line by line before anything is done.

@@ -1,11 +1,13 @@
 import { api, ok, type Schema } from '$lib/api/client';
-import { wordsIn, type Word } from '$lib/i18n';
+import { cause, format, wordsIn, type Word } from '$lib/i18n';
 import type { FeedEvent } from '$lib/feed';
 import { int, many, oneOf, text } from '$lib/router';
 
 export type EventView = Schema<'EventView'>;
 export type Density = Schema<'EventDensity'>;
 type Type = Exclude<Word<'eventType'>, 'Unknown'>;
+
+export type Gate = Pick<Schema<'ProjectGate'>, 'cause' | 'until' | 'seq'> & { model?: string | null; method?: string | null };
 
 export const TYPES = wordsIn('eventType').filter((type): type is Type => type !== 'Unknown');
 export const CLASSES = ['control', 'health', 'traffic'] as const;
@@ -105,11 +107,14 @@ export function bars({ buckets }: Density): { kind: string; path: string }[] {
   });
 }
 
-/** What somebody wrote as a moment: a number, or a time in any usual form. */
-export function moment(written: string): string {
-  const words = written.trim();
-  const time = Date.parse(words);
-  return /^\d*$/.test(words) || Number.isNaN(time) ? words : new Date(time).toISOString();
+/** What somebody wrote as a moment: a number, a time of the last day, or a date in any usual form; none: no moment. */
+export function moment(written: string): string | undefined {
+  const words = written.trim().replaceAll('：', ':');
+  if (/^\d*$/.test(words)) return words;
+  const clock = /^\d\d?:/.test(words);
+  const time = Date.parse(clock ? `${local(new Date().toISOString()).slice(0, 10)} ${words}` : words);
+  // Browsers read a date into almost any words that hold a number.
+  return Number.isNaN(time) || !/^\d+\D/.test(words) ? undefined : new Date(clock && time > Date.now() ? time - 86_400_000 : time).toISOString();
 }
 
 /** For `datetime-local`, and back. */
@@ -117,3 +122,7 @@ export const local = (iso: string): string => {
   const time = Date.parse(iso);
   return Number.isNaN(time) ? '' : new Date(time - new Date(time).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 };
+
+/** Why a gate is closed, for what, and until when. */
+export const closing = ({ model, method, cause: why, until }: Omit<Gate, 'seq'>, till: (time: string) => string) =>
+  [model ?? method, cause(why), until && till(format.time(until))].filter(Boolean).join(' ');

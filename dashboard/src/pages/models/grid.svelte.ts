@@ -5,9 +5,6 @@ export type ModelCell = Schema<'ModelCell'>;
 
 /** Keys in one answer: each comes with a cell for every model. */
 const PAGE = 100;
-/** Keys that are asked for one by one, where filters are about keys: the grid itself has none for them. */
-export const FOUND = 30;
-const AT_ONCE = 4;
 
 export interface GridQuery {
   model: string;
@@ -23,8 +20,6 @@ export class Grid {
   loading = $state(false);
   loaded = $state(false);
   error = $state.raw<Problem | undefined>();
-  /** How many keys a search leaves, where more than are shown. */
-  matching = $state<number>();
 
   #query: GridQuery = { model: '', q: '', project: '', key: undefined };
   #pages: { cursor: string | undefined; keys: number[] }[] = [];
@@ -41,15 +36,11 @@ export class Grid {
     try {
       this.#next = undefined;
       this.#pages = [];
-      if (query.q || query.project) await this.#find(signal);
-      else {
-        const page = await this.#ask(undefined, query.key, signal);
-        this.#pages = [{ cursor: undefined, keys: page.keys.map((row) => row.key) }];
-        this.#next = page.next ?? undefined;
-        this.rows = page.keys;
-        this.models = page.models;
-        this.matching = undefined;
-      }
+      const page = await this.#ask(undefined, signal);
+      this.#pages = [{ cursor: undefined, keys: page.keys.map((row) => row.key) }];
+      this.#next = page.next ?? undefined;
+      this.rows = page.keys;
+      this.models = page.models;
       this.error = undefined;
       this.loaded = true;
     } catch (error) {
@@ -72,7 +63,7 @@ export class Grid {
     if (cursor === undefined || this.#more || this.loading) return;
     this.#more = true;
     try {
-      const page = await this.#ask(cursor, undefined, signal);
+      const page = await this.#ask(cursor, signal);
       if (signal.aborted) return;
       this.#pages.push({ cursor, keys: page.keys.map((row) => row.key) });
       this.#next = page.next ?? undefined;
@@ -91,12 +82,11 @@ export class Grid {
 
   /** Loads again what is in sight, and the summaries. */
   async freshen(keys: readonly number[]): Promise<void> {
-    if (this.#query.q || this.#query.project) return this.again();
     const { signal } = this.#stop;
     const seen = new Set(keys);
     try {
       for (const page of this.#pages.filter((one) => one.keys.some((key) => seen.has(key)))) {
-        const answer = await this.#ask(page.cursor, this.#query.key, signal);
+        const answer = await this.#ask(page.cursor, signal);
         if (signal.aborted) return;
         const fresh = new Map(answer.keys.map((row) => [row.key, row]));
         this.models = answer.models;
@@ -120,38 +110,16 @@ export class Grid {
     this.#more = false;
   }
 
-  #ask(cursor: string | undefined, key: number | undefined, signal: AbortSignal) {
-    const { model } = this.#query;
+  #ask(cursor: string | undefined, signal: AbortSignal) {
+    const { model, q, project, key } = this.#query;
     const query = {
       ...(model ? { model } : {}),
+      ...(q ? { q } : {}),
+      ...(project ? { project } : {}),
       ...(key === undefined ? {} : { key }),
       ...(cursor === undefined ? {} : { cursor }),
       limit: PAGE,
     };
     return ok(api.GET('/models', { params: { query }, signal }));
-  }
-
-  /** The keys that a search leaves, then each of them in the grid. */
-  async #find(signal: AbortSignal): Promise<void> {
-    const { q, project, key } = this.#query;
-    const query = { ...(q ? { q } : {}), ...(project ? { project } : {}), limit: FOUND };
-    const found = await ok(api.GET('/keys', { params: { query }, signal }));
-    const ids = found.keys.map((one) => one.id).filter((id) => key === undefined || id === key);
-    const rows = new Map<number, GridRow>();
-    const left = [...ids];
-    let models: Schema<'ModelSummary'>[] | undefined;
-    const one = async () => {
-      for (let id = left.shift(); id !== undefined && !signal.aborted; id = left.shift()) {
-        const page = await this.#ask(undefined, id, signal);
-        models = page.models;
-        for (const row of page.keys) rows.set(row.key, row);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, one));
-    if (signal.aborted) return;
-    this.rows = ids.flatMap((id) => rows.get(id) ?? []);
-    if (models) this.models = models;
-    else this.models = (await ok(api.GET('/models', { params: { query: { limit: 1 } }, signal }))).models;
-    this.matching = found.matching !== undefined && found.matching > FOUND ? found.matching : undefined;
   }
 }

@@ -40,3 +40,6 @@ export function scaleOf(detail: Pick<Detail, 'time' | 'duration_ms' | 'first_byt
     }),
   };
 }
+
+/** Whether the reason of a try that ended so is what the pool saw, and nothing that Google said. */
+export const ofPool = (verdict = '') => /^(truncated|timed|connect|cancelled|aborted|pool)/.test(verdict);

@@ -37,7 +37,7 @@ export const en = {
   showLess: 'Show fewer',
   findIn: (what: string) => `Find: ${what}`,
   columns: 'Columns',
-  resetColumns: 'As at first',
+  resetColumns: 'Default columns',
   views: 'Views',
   viewName: 'Name of the view',
   save: 'Save',

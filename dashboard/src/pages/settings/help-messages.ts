@@ -8,7 +8,11 @@ interface Help {
 }
 
 /** The server says it in English, so that only the other language is here. */
-export const en: Help = { effects: {}, wants: [], tell: (wants) => wants };
+export const en: Help = {
+  effects: {},
+  wants: [[/^/, '']],
+  tell: (wants, wrong, given) => (wrong ? `It takes ${wants}${given === undefined ? '' : `, not “${given}”`}.` : wants),
+};
 
 export const zh: Help = {
   effects: {
@@ -21,7 +25,7 @@ export const zh: Help = {
     TRUSTED_PROXIES: '您自己的反向代理位址與範圍，例如 127.0.0.1, 10.0.0.0/8。來自這些位址的請求，才採信 X-Forwarded-For（或 Forwarded）中的用戶端位址。',
     ALLOWED_ORIGINS: '哪些網站的網頁可以在瀏覽器裡使用金鑰池，例如 https://app.example.org，以逗號分隔；* 表示全部。留空表示都不行。',
     DATABASE_URL: '日誌的位置：fjall:資料夾，或 memory:（不保留）。',
-    DATA_DIR: '存放產生的密鑰與執行中伺服器位址的資料夾。預設：DATABASE_URL 的資料夾，或 ./data。',
+    DATA_DIR: '存放產生的機密與執行中伺服器位址的資料夾。預設：DATABASE_URL 的資料夾，或 ./data。',
     ADMIN_USERNAME: '管理者的名稱。',
     ADMIN_PASSWORD: '管理者的密碼。預設：自動產生，只顯示一次。',
     SECRET_KEY: '簽署管理者的存取權杖，至少 16 個字元。預設：自動產生並存於 DATA_DIR/secret.key。',
@@ -60,5 +64,5 @@ export const zh: Help = {
     [/^a value; .+$/, '一個值'],
     [/^((?:\S+, )*\S+) or (\S+)$/, '$1 或 $2'],
   ],
-  tell: (wants, wrong, given) => (wrong ? '應為' : '') + wants + (given === undefined ? '' : `，而不是「${given}」`),
+  tell: (wants, wrong, given) => (wrong ? '應為：' : '') + wants + (given === undefined ? '' : `，而不是「${given}」`),
 };

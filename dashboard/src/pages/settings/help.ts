@@ -1,4 +1,4 @@
-import { pick } from '$lib/i18n';
+import { format, pick } from '$lib/i18n';
 import * as messages from './help-messages';
 
 /** What a setting does: the server's words, or what is said instead of them in the language in force. */
@@ -10,8 +10,18 @@ export function effect(setting: { name: string; help: string }): string {
 export function wanted(words: string): string {
   const [, wrong, wants = '', given] = /^(wants )?(.*?)(?:, not `(.*)`)?$/s.exec(words) ?? [];
   const [pattern, to] = pick(messages).wants.find(([pattern]) => pattern.test(wants)) ?? [];
-  if (!pattern || !to) return words;
-  return pick(messages).tell(wants.replace(pattern, to), wrong !== undefined, given);
+  if (!pattern || to === undefined) return words;
+  const told = wants.replace(pattern, to).replace(/\d{5,}/g, (digits) => format.number(+digits));
+  return pick(messages).tell(told, wrong !== undefined, given);
+}
+
+/** In milliseconds; none of them: bytes. */
+const UNITS: Record<string, number> = { BYTES: 0, TIMEOUT: 1_000, INTERVAL: 1_000, MINUTES: 60_000, DAYS: 86_400_000 };
+
+/** What a value that is so much of a unit comes to: 3600 s are an hour. None: it has no unit. */
+export function measure(name: string, value: string): string | undefined {
+  const unit = UNITS[/[A-Z]+$/.exec(name)?.[0] ?? ''];
+  return unit === undefined || !(+value > 0) ? undefined : unit ? format.duration(+value * unit) : format.bytes(+value);
 }
 
 /** The words of a setting that takes one of some; none: it takes others. */
