@@ -47,7 +47,7 @@ export const en = {
   enabled: (count: string) => `${count} enabled`,
   disabled: (count: string) => `${count} disabled`,
   resetSoon: (count: string) => `${count} will be reset in a moment`,
-  resetDone: (count: string) => `${count} forgiven; their next request shows whether Google agrees`,
+  resetDone: (count: string) => `${count} reset; their next request shows whether Google agrees`,
   tagged: (count: string) => `Tags of ${count} changed`,
   moved: (count: string) => `Project of ${count} changed`,
   undone: 'As it was before',

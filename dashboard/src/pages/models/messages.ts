@@ -107,7 +107,7 @@ export const zh: typeof en = {
     ({ day: `今日剩 ${left}`, minute: `本分鐘剩 ${left}`, tokens: `剩 ${left} 權杖` })[window] ?? `剩 ${left}`,
   trial: (time) => `${time}後試探`,
   onTrial: '試探中',
-  turns: '重新計算倒數',
+  turns: '重置倒數',
   noLimit: 'Google 未告知上限',
   suggestions: '可能屬於同一專案的金鑰',
   suggestion: (keys) => `金鑰 ${keys} 可能屬於同一個 Google 專案：Google 同時拒絕了它們。`,
