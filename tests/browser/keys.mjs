@@ -88,7 +88,7 @@ await play(async (browser) => {
   await page.getByText(`${first.size} will be reset`).waitFor();
   equal(await resets(), 0, 'resets that were taken back or wait');
   await page.getByRole('button', { name: 'Dismiss' }).last().click();
-  await page.getByText('forgiven').first().waitFor();
+  await page.getByText('reset; ').first().waitFor();
   await until(async () => (await resets()) === 1, 'the reset is done');
   assert((await page.getByRole('button', { name: 'Undo' }).count()) === 0, 'a reset offers an undo that it does not have');
 
