@@ -102,8 +102,8 @@ await play(async (browser) => {
   await redrawn(zoomed);
   // Another range is another axis.
   const minutes = await drawn();
-  await page.getByRole('button', { name: '24h' }).click();
-  await page.getByRole('button', { name: '24h', pressed: true }).waitFor();
+  await page.getByRole('button', { name: '24 h' }).click();
+  await page.getByRole('button', { name: '24 h', pressed: true }).waitFor();
   await redrawn(minutes);
   const [began, ended] = await drag();
   assert(ended - began > 10 * 3_600_000, `half of a day, not ${ended - began} ms`);
