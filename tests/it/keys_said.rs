@@ -24,6 +24,7 @@ fn plain(key: &Value) -> Value {
         "state",
         "last_used_at",
         "checked_at",
+        "next_check_at",
         "failures",
         "revision",
         "heartbeat",

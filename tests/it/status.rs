@@ -1,6 +1,9 @@
 //! The pool at a glance, as operators see it: over the API, and from the command line.
 
-use gemini_pool::simulated::{Failure, Fault, Limits, SimulatedGoogle, World};
+use gemini_pool::{
+    ledger::clock::millis_of,
+    simulated::{Failure, Fault, Limits, SimulatedGoogle, World},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -75,6 +78,10 @@ async fn the_status_tells_who_can_serve_what_was_served_and_what_needs_attention
     let attention = told["attention"].as_array().unwrap();
     assert_eq!(attention.len(), 1, "{attention:?}");
     let failed = &attention[0];
+    let moment = |name: &str| millis_of(failed[name].as_str().unwrap()).unwrap();
+    let checked_in = (moment("next_check_at") - moment("since")) / 1_000;
+    // KEY_RECHECK_INTERVAL, and up to a tenth of it so that checks part.
+    assert!((3_600..=3_960).contains(&checked_in), "{failed}");
     assert_eq!((&failed["key"], &failed["cause"]), (&json!(3), &json!("bad_key")));
     assert_eq!((&failed["state"], &failed["until"]), (&json!("failed"), &Value::Null));
     let events = operator.events().await;
