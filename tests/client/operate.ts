@@ -163,7 +163,7 @@ async function looking(ids: number[]): Promise<void> {
   assert((await good(api.GET('/keys/{key_id}/usage', of))).heartbeat.cells.length > 0, 'it has a heartbeat');
   assert((await good(api.GET('/status'))).keys.total === 3, 'three keys at a glance');
   assert((await good(api.GET('/models'))).keys.length === 3, 'three keys in the grid');
-  const some = await good(api.GET('/models', { params: { query: { project: 'beta', q: '0003' } } }));
+  const some = await good(api.GET('/models', { params: { query: { project: 'beta', q: '003' } } }));
   assert(some.keys.length === 1 && some.matching === 1 && some.total === 3, 'one of them by its project');
   assert((await good(api.GET('/projects'))).projects.some(({ name }) => name === 'beta'), 'the project is there');
   await good(api.GET('/resources'));
