@@ -107,8 +107,8 @@ await play(async (browser) => {
   await redrawn(minutes);
   const [began, ended] = await drag();
   assert(ended - began > 10 * 3_600_000, `half of a day, not ${ended - began} ms`);
-  await page.getByRole('button', { name: '15m' }).click();
-  await page.getByRole('button', { name: '15m', pressed: true }).waitFor();
+  await page.getByRole('button', { name: '15 min' }).click();
+  await page.getByRole('button', { name: '15 min', pressed: true }).waitFor();
 
   // The same by the keyboard, and the numbers as a table.
   await page.getByRole('button', { name: 'Zoom in' }).press('Enter');
