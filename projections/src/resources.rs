@@ -134,6 +134,8 @@ impl Resources {
             }
             Event::ClientRemoved(event) => self.end_tokens(event.client),
             Event::ClientKeyReplaced(event) => self.end_tokens(event.client),
+            // A token may be tied to a model that is not among them any more; which one, only Google knows.
+            Event::ClientUpdated(event) if event.models.is_some() => self.end_tokens(event.client),
             // Nothing about which key is whose.
             Event::Attempted(_) | Event::Answered(_) | Event::GateClosed(_) | Event::GateOpened(_) => {}
             _ => self.follow(keys),

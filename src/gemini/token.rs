@@ -6,10 +6,7 @@
 
 use std::fmt;
 
-use http::{
-    HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, InvalidHeaderValue},
-};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use projections::resources::TOKENS;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -51,8 +48,7 @@ impl EphemeralToken {
         let secret = text.strip_prefix(TOKENS)?.strip_prefix('/')?;
         let fits = (1..=LONGEST).contains(&secret.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         let header = Zeroizing::new(format!("Token {text}"));
-        let header: Result<_, InvalidHeaderValue> = HeaderValue::from_str(&header);
-        let mut header = header.ok().filter(|_| fits)?;
+        let mut header = HeaderValue::from_str(&header).ok().filter(|_| fits)?;
         header.set_sensitive(true);
         Some(Self { name: Zeroizing::new(text.to_owned()), header, forms: Forms::new(secret.as_bytes()) })
     }

@@ -49,13 +49,21 @@ impl Proxy {
     }
 }
 
+/// Longest request for a token that is read, in bytes; the SDKs' have some hundreds.
+const LONGEST_WISH: usize = 64 << 10;
+
 /// A client gets no token for a model that it may not ask.
 pub(in crate::proxy) fn may_be_made(body: &Body, record: &RequestRecord) -> Result<(), Refusal> {
+    // Who may ask any model may tie a token to any.
+    let Err(not_any) = record.may_ask("") else { return Ok(()) };
+    if body.payload.len() > LONGEST_WISH {
+        return Err(not_any);
+    }
     let bytes: Vec<u8> = body.payload.chunks().flatten().copied().collect();
     match tied_model(&bytes) {
         Ok(None) => Ok(()),
         Ok(Some(model)) => record.may_ask(&model),
-        Err(_) => record.may_ask(""),
+        Err(_) => Err(not_any),
     }
 }
 

@@ -151,20 +151,23 @@ async fn a_token_opens_no_more_than_its_access_key_may() {
     let (google, server) = stage(two_projects(), &KEYS).await;
     let operator = server.operator().await;
     let say = |said| operator.call(reqwest::Method::PUT, "/allowed_keys/1", Some(said));
-    let free = token(&server, json!({"uses": 9})).await;
+    let before = token(&server, json!({"uses": 9})).await;
     assert_eq!(say(json!({"models": ["gemini-2.5-*"]})).await.0, 200);
+    assert_eq!(refused(&server, &before).await.0, 401, "it may be tied to another model");
     let tied = |model: &str| json!({"bidiGenerateContentSetup": {"model": format!("models/{model}")}});
     let (status, answer) = make(&server, tied(LIVE)).await;
     assert!(status == 403 && answer.to_string().contains("CLIENT_MODEL"), "{status} {answer}");
     assert_eq!(make(&server, tied("gemini-2.5-flash")).await.0, 200);
-    let mut socket = browser(&server, &free).await.unwrap();
+    let untied = token(&server, json!({"uses": 9})).await;
+    let mut socket = browser(&server, &untied).await.unwrap();
     socket.send(setup(LIVE)).await.unwrap();
     let (code, text) = closed(&mut socket).await;
     assert!(code == 1008 && text.contains("CLIENT_MODEL"), "{code} {text}");
-    assert_eq!(google.seen_count(), 2, "nothing of it went up");
+    assert_eq!(google.seen_count(), 3, "nothing of it went up");
     assert_eq!(say(json!({"models": []})).await.0, 200);
     // The other project could serve, and must not.
-    let owner = google.seen()[0].project.clone();
+    let free = token(&server, json!({"uses": 9})).await;
+    let owner = google.seen().last().unwrap().project.clone();
     google.edit(|world| world.projects.get_mut(&owner).unwrap().limit(LIVE, limited(0)));
     for (round, told) in ["You exceeded your current quota", "OWNER_KEYS_OUT"].into_iter().enumerate() {
         let mut socket = browser(&server, &free).await.unwrap();
