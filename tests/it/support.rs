@@ -3,6 +3,7 @@
 //! Tests speak as actors: an app with or without an access key, an operator, and
 //! whoever pulls the plug. Nothing here sleeps; it waits for what the server says.
 
+pub(crate) mod machine;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 
@@ -32,6 +33,8 @@ pub(crate) const PASSWORD: &str = "a password for tests";
 pub(crate) struct Setup {
     pub(crate) folder: Arc<TempDir>,
     settings: BTreeMap<String, String>,
+    /// Most descriptors; none: as this process has.
+    descriptors: Option<u32>,
 }
 
 impl Setup {
@@ -39,7 +42,7 @@ impl Setup {
     pub(crate) fn new(google: &SimulatedGoogle, keys: &[&str]) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let data = folder.path().join("data");
-        let mut setup = Self { folder, settings: BTreeMap::new() };
+        let mut setup = Self { folder, settings: BTreeMap::new(), descriptors: None };
         for (name, value) in [
             ("GEMINI_BASE_URL", google.origin().as_str()),
             ("GEMINI_API_KEYS", &keys.join(",")),
@@ -58,7 +61,7 @@ impl Setup {
     pub(crate) fn alone() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let data = folder.path().join("data");
-        Self { folder, settings: BTreeMap::new() }
+        Self { folder, settings: BTreeMap::new(), descriptors: None }
             .with("DATABASE_URL", &format!("fjall:{}", data.display()))
             .with("ADMIN_PASSWORD", PASSWORD)
             .with("HOST", "127.0.0.1")
@@ -71,13 +74,28 @@ impl Setup {
         self
     }
 
+    /// A program that may open so many files and sockets.
+    pub(crate) fn with_descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// Where the log and the made secrets are.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gemini-pool"));
+        let program = env!("CARGO_BIN_EXE_gemini-pool");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(most) => {
+                // It becomes the program: the same process, and only its limit is another.
+                let mut command = Command::new("/usr/bin/prlimit");
+                command.arg(format!("--nofile={most}:{most}")).arg(program);
+                command
+            }
+        };
         command.args(arguments).env_clear().current_dir(self.folder.path());
         command.envs(self.settings.iter().filter(|(_, value)| !value.is_empty()));
         command
@@ -135,7 +153,12 @@ impl Setup {
 struct Said {
     lines: Mutex<(Vec<String>, bool)>,
     news: Condvar,
+    /// Held by whoever wants nobody to read what the server says.
+    reading: Mutex<()>,
 }
+
+/// While it lives, nobody reads what the server says on standard error.
+pub(crate) struct Unread<'a>(#[expect(dead_code, reason = "held")] std::sync::MutexGuard<'a, ()>);
 
 /// A running server.
 pub(crate) struct Server {
@@ -160,6 +183,7 @@ impl Server {
         let hears = Arc::clone(&said);
         std::thread::spawn(move || {
             for line in stderr.lines() {
+                drop(hears.reading.lock());
                 hears.lines.lock().unwrap().0.push(line.unwrap_or_else(|error| error.to_string()));
                 hears.news.notify_all();
             }
@@ -185,6 +209,11 @@ impl Server {
             assert!(!timeout.timed_out(), "the server did not say {part}:\n{}", next.0.join("\n"));
             lines = next;
         }
+    }
+
+    /// Stops reading what it says: soon its pipe is full.
+    pub(crate) fn unread(&self) -> Unread<'_> {
+        Unread(self.said.reading.lock().unwrap())
     }
 
     /// Everything it said, after its end.
@@ -240,7 +269,7 @@ impl Server {
     }
 
     fn setup_back(&self) -> Setup {
-        Setup { folder: Arc::clone(&self.setup.folder), settings: self.setup.settings.clone() }
+        self.setup.clone()
     }
 
     /// An app with the access key.
@@ -277,6 +306,12 @@ pub(crate) fn skipped(why: &str) {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
         file.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
     }
+}
+
+/// Whether tests may take minutes: `tests/run --long`.
+#[expect(clippy::disallowed_methods, reason = "tests/run says it there")]
+pub(crate) fn takes_its_time() -> bool {
+    std::env::var_os("GEMINI_POOL_TEST_LONG").is_some()
 }
 
 /// A client that goes straight to where it is told.

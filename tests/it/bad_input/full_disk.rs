@@ -1,59 +1,13 @@
 //! A disk without room: the pool says so, goes on as it was told, and loses nothing that it acknowledged.
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
-
 use gemini_pool::simulated::{SimulatedGoogle, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Operator, Server, Setup, of_type, skipped};
+use crate::support::{Operator, Server, Setup, machine::SmallDisk, of_type};
 
-/// A small disk on a folder of the test's own; gone with it, also when the test fails.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// None where this user may not mount, which is said.
-    fn on(folder: &Path) -> Option<Self> {
-        fs::create_dir_all(folder).unwrap();
-        // The log's file is made 64 MiB long without taking room, so a few megabytes do.
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder).output();
-        match mounted {
-            Ok(Output { status, .. }) if status.success() => Some(Self(folder.to_owned())),
-            Ok(Output { stderr, .. }) => {
-                let why = String::from_utf8_lossy(&stderr);
-                skipped(&format!("a small disk cannot be mounted here: {}", why.trim_end()));
-                None
-            }
-            Err(error) => {
-                skipped(&format!("a small disk cannot be mounted here: {error}"));
-                None
-            }
-        }
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) {
-        let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
-        while ballast.write(&[1; 4_096]).is_ok_and(|written| written > 0) {}
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, should somebody still hold a file on it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+/// The log's file is made 64 MiB long without taking room, so a few megabytes do.
+const MEGABYTES: u32 = 4;
 
 struct Stage {
     // Fields go in this order: the server before its disk, the disk before its folder.
@@ -67,7 +21,7 @@ async fn stage(log_failure: &str) -> Option<Stage> {
         .await
         .unwrap();
     let setup = Setup::new(&google, &["AIza-good-1"]).with("LOG_FAILURE", log_failure);
-    let disk = SmallDisk::on(&setup.data())?;
+    let disk = SmallDisk::on(&setup.data(), MEGABYTES)?;
     Some(Stage { server: setup.start(), disk, google })
 }
 
@@ -210,7 +164,7 @@ async fn a_change_that_was_refused_for_want_of_room_does_not_happen_later() {
 async fn a_disk_that_is_full_at_the_start_is_told_at_once() {
     let google = SimulatedGoogle::start(World::new().key("alpha", "AIza-good-1")).await.unwrap();
     let setup = Setup::new(&google, &["AIza-good-1"]);
-    let Some(disk) = SmallDisk::on(&setup.data()) else { return };
+    let Some(disk) = SmallDisk::on(&setup.data(), MEGABYTES) else { return };
     disk.fill();
     let (code, said) = setup.start_in_vain();
     assert_eq!(code, Some(1), "{said}");
