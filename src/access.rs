@@ -10,7 +10,6 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use parking_lot::{Mutex, RwLock};
 use projections::{
     ClientId, Event, Millis, Recorded, State,
     access::{Client, Limits},
@@ -18,7 +17,11 @@ use projections::{
     quotas::{Day, Used, counted},
 };
 
-use crate::{ledger::View, network::Range};
+use crate::{
+    ledger::View,
+    locks::{Mutex, Rank, RwLock},
+    network::Range,
+};
 
 /// When a client that has too many requests under way is told to come back: any of them may end soon.
 const SOON: Millis = 1_000;
@@ -119,9 +122,15 @@ struct Door {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Access {
     doors: RwLock<HashMap<ClientId, Arc<Door>>>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { doors: RwLock::ranked(Rank::ClientLimits, HashMap::new()) }
+    }
 }
 
 impl Access {

@@ -10,7 +10,6 @@ mod tokens;
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, header::AUTHORIZATION};
-use parking_lot::RwLock;
 use projections::{ClientId, Digest, Event, Recorded, State};
 
 pub use self::{
@@ -20,6 +19,7 @@ pub use self::{
 use crate::{
     gemini::{headers::API_KEY, target::query_credentials},
     ledger::View,
+    locks::RwLock,
     network::is_of_this_machine,
     vault::Vault,
 };

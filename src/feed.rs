@@ -17,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use projections::{Seq, filter::Filter};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::line::Chunk;
 pub use self::reader::{Allowed, Reader};
 use crate::ledger::{Ledger, OpenError};
+use crate::locks::Mutex;
 
 /// Readers at once.
 pub const READERS: usize = 1_000;

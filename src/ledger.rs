@@ -33,7 +33,6 @@ use std::{
     },
 };
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use projections::{
     Event, Recorded, Seq, State,
     event::{Answered, Attempted, KeyChecked, ResourceBound, ResourceReleased},
@@ -57,6 +56,7 @@ use self::{
 };
 pub use crate::journal::Derived;
 use crate::journal::{self, Journal, codec::Damage};
+use crate::locks::{Mutex, Rank, RwLock, RwLockReadGuard};
 
 /// Facts that may wait, or be under way, at once; more of them push back on requests.
 const QUEUE: usize = 65_536;
@@ -150,18 +150,23 @@ impl Shared {
         self.unrecorded.fetch_add(more as u64, Ordering::Relaxed);
     }
 
+    /// Why the log takes no more writes, if so. The lock is given back before this returns: what follows may take others.
+    fn failure(&self) -> Option<Arc<journal::Error>> {
+        self.failure.lock().clone()
+    }
+
     /// The log is lost until the next start. Loud, once; the pool itself goes on.
     fn fail(&self, error: journal::Error) -> Arc<journal::Error> {
-        let mut failure = self.failure.lock();
-        if let Some(first) = failure.as_ref() {
-            return Arc::clone(first);
+        let error = Arc::new(error);
+        let first = Arc::clone(self.failure.lock().get_or_insert_with(|| Arc::clone(&error)));
+        if Arc::ptr_eq(&first, &error) {
+            tracing::error!(
+                error = %error,
+                cause = std::error::Error::source(&error).map(tracing::field::display),
+                "the log failed: what happens from now on is not recorded, and nothing can be changed, until a restart"
+            );
         }
-        tracing::error!(
-            error = %error,
-            cause = std::error::Error::source(&error).map(tracing::field::display),
-            "the log failed: what happens from now on is not recorded, and nothing can be changed, until a restart"
-        );
-        Arc::clone(failure.insert(Arc::new(error)))
+        first
     }
 }
 
@@ -248,7 +253,7 @@ impl Ledger {
         let keeper = Keeper::start(Arc::clone(&journal), Arc::clone(&counters)).map_err(OpenError::Thread)?;
         let shared = Arc::new(Shared {
             journal,
-            state: RwLock::new(state),
+            state: RwLock::ranked(Rank::State, state),
             failure: Mutex::new(None),
             unrecorded: AtomicU64::new(0),
             head,
@@ -357,7 +362,7 @@ impl Ledger {
     /// Why the log takes no more writes, if so.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<journal::Error>> {
-        self.shared.failure.lock().clone()
+        self.shared.failure()
     }
 
     /// Facts that could not be recorded since the log failed.

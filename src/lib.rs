@@ -19,6 +19,7 @@ pub mod health;
 pub mod journal;
 pub mod ledger;
 pub mod lifecycle;
+pub mod locks;
 pub mod logging;
 pub mod metrics;
 pub mod network;

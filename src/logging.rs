@@ -10,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::{
     EnvFilter, fmt, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
+
+use crate::locks::{Condvar, Mutex};
 
 /// How long a line may wait for others.
 pub const DELAY: Duration = Duration::from_millis(50);

@@ -23,7 +23,6 @@ mod waiting;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use parking_lot::Mutex;
 use poem::Response;
 use projections::{
     ClientId, RequestId,
@@ -57,6 +56,7 @@ use crate::{
     },
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
+    locks::Mutex,
     network::{came_over_https, client_address},
     request_log::RequestLog,
     scheduler::Scheduler,

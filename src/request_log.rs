@@ -29,7 +29,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use projections::{ClientId, KeyId, RequestId, Seq, event::Outcome};
 
 use self::{
@@ -47,6 +46,7 @@ pub use self::{
 };
 use crate::{
     ledger::{OpenError, Reader},
+    locks::{Condvar, Mutex, MutexGuard, Rank},
     settings::Settings,
 };
 
@@ -134,7 +134,7 @@ impl RequestLog {
     pub fn new(settings: Arc<Settings>) -> Self {
         Self {
             inbox: Mutex::default(),
-            inner: Mutex::default(),
+            inner: Mutex::ranked(Rank::RequestIndex, Inner::default()),
             whole: Condvar::new(),
             wake: worker::Wake::default(),
             reader: OnceLock::new(),
@@ -245,7 +245,7 @@ impl RequestLog {
     fn current(&self) -> Result<MutexGuard<'_, Inner>, Error> {
         let mut inner = self.inner.lock();
         let until = Instant::now() + PATIENCE;
-        while !inner.following && !self.whole.wait_until(&mut inner, until).timed_out() {}
+        while !inner.following && !self.whole.wait_until(&mut inner, until) {}
         self.take_in(&mut inner)?;
         Ok(inner)
     }

@@ -12,7 +12,6 @@ mod roster;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use projections::{
     Fingerprint, KeyId, Millis, Recorded, State,
     event::{PassedOver, Strategy, Why},
@@ -24,6 +23,7 @@ pub use self::{
     roster::Roster,
 };
 use crate::ledger::View;
+use crate::locks::{Mutex, Rank};
 
 /// What a request needs a key for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,7 +107,7 @@ impl Scheduler {
     /// An empty one; the ledger fills it.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        Self { roster: Mutex::new(Roster::new(strategy)) }
+        Self { roster: Mutex::ranked(Rank::Roster, Roster::new(strategy)) }
     }
 
     /// Chooses by another strategy from now on.

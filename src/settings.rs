@@ -7,12 +7,12 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use parking_lot::{Mutex, RwLock};
 use projections::{Event, Recorded, State};
 
 use crate::{
     config::{Config, Mistakes},
     ledger::View,
+    locks::{Mutex, Rank, RwLock},
 };
 
 type Follower = Box<dyn Fn(&Config) + Send>;
@@ -35,7 +35,7 @@ impl Settings {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let now = RwLock::new(Arc::new(config.clone()));
-        Self { start: config, now, followers: Mutex::default() }
+        Self { start: config, now, followers: Mutex::ranked(Rank::SettingsFollowers, Vec::new()) }
     }
 
     /// What is in force now.

@@ -19,7 +19,6 @@ use std::{
 };
 
 use http::{HeaderMap, Uri};
-use parking_lot::Mutex;
 use projections::{
     Event, Recorded, RequestId, State,
     event::{Answered, Attempted},
@@ -28,6 +27,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use self::context::Context;
 use crate::ledger::View;
+use crate::locks::Mutex;
 
 /// Spans that may wait for the collector.
 const QUEUE: usize = 16_384;

@@ -14,7 +14,6 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use http::HeaderValue;
-use parking_lot::{Mutex, RwLock};
 use projections::{Digest, Event, Fingerprint, KeyId, Recorded, State};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use zeroize::Zeroizing;
@@ -23,6 +22,7 @@ use crate::{
     gemini::{route::Route, scrub::Forms},
     journal::SecretChange,
     ledger::View,
+    locks::{Mutex, Rank, RwLock},
 };
 
 const VERSION: u8 = 1;
@@ -191,8 +191,8 @@ impl Vault {
             sealing: tokio::sync::RwLock::default(),
             fingerprints: derive(FINGERPRINT_CONTEXT),
             clients: derive(CLIENT_CONTEXT),
-            open: RwLock::default(),
-            admitted: Mutex::default(),
+            open: RwLock::ranked(Rank::VaultOpen, HashMap::new()),
+            admitted: Mutex::ranked(Rank::VaultAdmitted, HashMap::new()),
             staged: Mutex::default(),
         };
         for (name, sealed) in sealed.iter().filter(|(name, _)| name.starts_with(KEY_PREFIX)) {

@@ -8,7 +8,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use poem::{
     Body, IntoResponse, Response,
     http::{HeaderMap, HeaderValue, StatusCode},
@@ -17,6 +16,7 @@ use projections::Millis;
 use tokio::sync::watch;
 
 use super::problem::{Code, Problem};
+use crate::locks::Mutex;
 
 /// How long an answer is kept.
 const DAY: Millis = 24 * 60 * 60_000;

@@ -17,13 +17,13 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use parking_lot::RwLock;
 use projections::{Millis, Seq};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Role, Session, Signer, Token};
+use crate::locks::RwLock;
 
 /// Logins that may wait for their turn.
 const WAITING: usize = 64;

@@ -16,7 +16,6 @@ use hyper_util::{
     client::legacy::{self, Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use parking_lot::Mutex;
 
 pub(super) use self::tunnel::ProxyFailed;
 use self::tunnel::Tunnel;
@@ -24,6 +23,7 @@ use super::{
     Sending,
     route::{Proxy, Route},
 };
+use crate::locks::Mutex;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Google closes idle connections after minutes; we do before.

@@ -11,11 +11,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+
+use crate::locks::Mutex;
 
 /// Memory is counted in blocks of this many bytes.
 pub const BLOCK: usize = 1_024;

@@ -15,7 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use parking_lot::Mutex;
+
+use crate::locks::Mutex;
 
 /// What comes from the client.
 pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;

@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use parking_lot::Mutex;
 use projections::{KeyId, Millis, event::Actor};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::prober::{Checked, NotChecked, Prober};
 use crate::ledger::clock::Clock;
+use crate::locks::Mutex;
 
 /// Jobs that run at once.
 const RUNNING: usize = 4;

@@ -25,7 +25,6 @@ use std::{
 };
 
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Slice};
-use parking_lot::{Mutex, RwLock};
 use projections::Seq;
 
 use self::{
@@ -38,6 +37,7 @@ use self::{
 use super::{
     Batch, Entry, Error, Frame, Journal, Numbered, SecretChange, Segment, SegmentSpan, refuse_unless_beyond,
 };
+use crate::locks::{Mutex, Rank, RwLock};
 
 /// See the module.
 pub struct FjallJournal {
@@ -105,8 +105,9 @@ impl FjallJournal {
             tracing::warn!(bytes = cut, "the log ended in an unfinished write, which was cut off");
         }
         let poisoned = AtomicBool::new(false);
-        let (newest, last) = (Mutex::new(None), Mutex::new(last));
-        let (spaces, parts) = (Mutex::default(), RwLock::new(parts));
+        let (newest, last) = (Mutex::new(None), Mutex::ranked(Rank::JournalEnd, last));
+        let spaces = Mutex::ranked(Rank::JournalSpaces, BTreeMap::new());
+        let parts = RwLock::ranked(Rank::JournalParts, parts);
         Ok(Self { path: path.to_owned(), db, parts, vault, spaces, head, newest, last, poisoned })
     }
 

@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use parking_lot::Mutex;
 use projections::Seq;
 
 use super::{
@@ -11,6 +10,7 @@ use super::{
     derived::{Put, Row},
     refuse_unless_beyond,
 };
+use crate::locks::Mutex;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use projections::{Seq, statistics::counts::Histogram};
+
+use crate::locks::Mutex;
 
 /// What the ledger counts about itself.
 #[derive(Default)]
@@ -47,13 +48,16 @@ impl Counters {
     }
 
     pub(super) fn told(&self, head: Seq, queued: usize) -> Vitals {
+        // One after the other: in one expression both would be held to its end.
+        let syncs = self.syncs.lock().clone();
+        let checkpoints = self.checkpoints.lock().clone();
         Vitals {
             head,
             synced: self.synced.load(Ordering::Relaxed),
             queued,
-            syncs: self.syncs.lock().clone(),
+            syncs,
             checkpoint: self.checkpoint.load(Ordering::Relaxed),
-            checkpoints: self.checkpoints.lock().clone(),
+            checkpoints,
             checkpoints_failed: self.checkpoints_failed.load(Ordering::Relaxed),
         }
     }

@@ -195,7 +195,7 @@ impl Writer {
         if events.is_empty() && secrets.is_empty() {
             return Ok(());
         }
-        if let Some(failure) = self.shared.failure.lock().clone() {
+        if let Some(failure) = self.shared.failure() {
             self.go_on_unrecorded(events);
             return Err(failure);
         }
@@ -249,7 +249,7 @@ impl Writer {
     /// So that the next start has nothing to fold.
     fn checkpoint_at_the_end(&self) {
         let (state, journal) = (self.shared.state.read(), self.shared.journal.as_ref());
-        if state.seq == 0 || self.shared.failure.lock().is_some() {
+        if state.seq == 0 || self.shared.failure().is_some() {
             return;
         }
         let kept = Packed::new(&state, self.hash).map_err(journal::Error::from);

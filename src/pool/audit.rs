@@ -8,7 +8,6 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use parking_lot::Mutex;
 use projections::{Millis, Seq, keys::Keys};
 
 use super::{Error, Pool};
@@ -19,6 +18,7 @@ use crate::{
         audit::{Finding, Report, verify},
         clock::Clock,
     },
+    locks::Mutex,
     vault,
 };
 

@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use projections::{KeyId, Millis, Seq};
 use tokio::{
     sync::{Notify, watch},
@@ -29,6 +28,7 @@ pub(super) use self::lines::Word;
 use self::lines::{Lines, Ticket, Turn};
 use crate::{
     ledger::clock::Clock,
+    locks::Mutex,
     proxy::retry::SURPRISES,
     scheduler::{From, Nobody},
 };

@@ -4,8 +4,9 @@
 //! minute: the first [`RECORDED`] are in the log as all requests are, the others are counted, and their number is
 //! told when the minute is over. Pure but for its lock. Its invariant: in no minute are more written down than that.
 
-use parking_lot::Mutex;
 use projections::Millis;
+
+use crate::locks::Mutex;
 
 /// Recorded in a minute, whoever they come from.
 const RECORDED: u64 = 60;

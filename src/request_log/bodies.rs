@@ -15,7 +15,6 @@ use http::{
     HeaderMap,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
-use parking_lot::Mutex;
 use projections::{Millis, RequestId};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +27,7 @@ use crate::{
         target::query_credentials,
     },
     ledger::{Derived, OpenError, Reader},
+    locks::{Mutex, Rank},
     settings::Settings,
 };
 
@@ -162,7 +162,12 @@ impl Bodies {
     /// None yet; kept as the settings say at the time.
     #[must_use]
     pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, waiting: Mutex::default(), writing: Mutex::default(), store: OnceLock::new() }
+        Self {
+            settings,
+            waiting: Mutex::default(),
+            writing: Mutex::ranked(Rank::BodiesWriter, ()),
+            store: OnceLock::new(),
+        }
     }
 
     /// What is kept right now.

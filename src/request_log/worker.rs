@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
 use projections::{Recorded, Seq, State};
 
 use super::{Error, Inner, PAGE, RequestLog, column::Damaged, row::Note, store};
 use crate::ledger::{OpenError, Reader, View, clock::Clock};
+use crate::locks::{Condvar, Mutex};
 
 /// So many notes are worth waking up for.
 const ENOUGH: usize = 1_024;
@@ -91,7 +91,7 @@ impl Wake {
     fn wait(&self) -> bool {
         let mut told = self.told.lock();
         let until = Instant::now() + ROUND;
-        while !told.work && !told.stop && !self.news.wait_until(&mut told, until).timed_out() {}
+        while !told.work && !told.stop && !self.news.wait_until(&mut told, until) {}
         told.work = false;
         !told.stop
     }

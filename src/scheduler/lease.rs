@@ -10,8 +10,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use parking_lot::Mutex;
 use projections::{KeyId, Millis};
+
+use crate::locks::Mutex;
 
 /// What a key has under way, and how quick it was.
 #[derive(Debug, Default)]

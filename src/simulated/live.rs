@@ -14,7 +14,6 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Empty};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -33,6 +32,7 @@ use super::server::Open;
 use super::store::Caller;
 use super::tokens;
 use super::world::World;
+use crate::locks::Mutex;
 
 /// The session that a connection becomes, once its answer has gone out.
 pub(super) type Session = Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>;

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -24,6 +23,7 @@ use super::refusal;
 use super::reply::Reply;
 use super::seen::{End, Seen};
 use super::world::World;
+use crate::locks::Mutex;
 
 /// What the connections share.
 pub(super) struct Shared {

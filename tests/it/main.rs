@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_types,
     reason = "a test that cannot go on fails here, and says where"
 )]
 

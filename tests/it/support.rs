@@ -292,6 +292,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Such a program has ended by itself, whatever the test was about.
+        let output = self.output();
+        assert!(std::thread::panicking() || !output.contains("lock order: "), "{output}");
     }
 }
 

@@ -114,7 +114,8 @@ async fn a_sync_that_fails_is_a_failure_of_the_log() {
     }
     assert!(is_log_error(ledger.note(added(1)).await));
     assert!(ledger.failure().unwrap().to_string().contains("cannot sync"));
-    assert_eq!((ledger.state().seq, ledger.state().keys.len(), journal.last()), (1, 0, 1));
+    let state = ledger.state();
+    assert_eq!((state.seq, state.keys.len(), journal.last()), (1, 0, 1));
 }
 
 #[tokio::test]

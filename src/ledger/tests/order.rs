@@ -382,7 +382,10 @@ async fn what_a_newer_program_wrote_does_not_stop_a_replay() {
     let stored: Vec<_> = frames.iter().cloned().map(Into::into).collect();
     journal.append(Batch { after: 0, frames: &stored, secrets: &[] }).unwrap();
     let ledger = open(&journal).unwrap();
-    assert_eq!((ledger.state().seq, ledger.state().keys.len()), (many, 1));
+    {
+        let state = ledger.state();
+        assert_eq!((state.seq, state.keys.len()), (many, 1));
+    }
     ledger.note(stopped(0)).await.unwrap();
     let events = ledger.events(0, 4).unwrap();
     assert!(events.iter().zip(&kinds).all(|(recorded, kind)| recorded.event == *kind));

@@ -1,6 +1,11 @@
 //! The stage of the ledger's tests: a clock that is driven, and journals that
 //! wait or fail when a test says so.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "a door is held shut over what the ledger takes, in no order of its own"
+)]
+
 use std::sync::{
     Condvar, Mutex,
     atomic::{AtomicBool, AtomicI64, AtomicUsize},

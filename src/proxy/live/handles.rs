@@ -11,7 +11,6 @@ use std::{
     pin::Pin,
 };
 
-use parking_lot::Mutex;
 use projections::{
     KeyId,
     event::{Attempted, Released, ResourceBound, ResourceReleased},
@@ -19,6 +18,7 @@ use projections::{
 
 use crate::{
     ledger::Fact,
+    locks::Mutex,
     proxy::{Proxy, affinity},
 };
 

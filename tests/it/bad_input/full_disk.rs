@@ -1,5 +1,7 @@
 //! A disk without room: the pool says so, goes on as it was told, and loses nothing that it acknowledged.
 
+use std::time::{Duration, Instant};
+
 use gemini_pool::simulated::{SimulatedGoogle, World};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -113,6 +115,45 @@ async fn a_full_disk_stops_the_log_and_not_the_traffic() {
     assert_eq!(add(&operator, &["AIza-new"]).await.0, 200);
     let (setup, _) = server.stop();
     assert_eq!(of_type(&setup.log(), "KeyAdded").len(), 3);
+}
+
+/// Who counts what is not recorded, who shows it and who asks why take their locks in one order.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_log_requests_and_metrics_and_the_stop_do_not_wait_for_each_other() {
+    let Some(Stage { server, disk, google: _google }) = stage("continue").await else { return };
+    disk.fill();
+    serve_until_it_fails(&server).await;
+    let until = Instant::now() + Duration::from_secs(4);
+    let origin = server.origin.clone();
+    let scrapes = tokio::spawn(async move {
+        let (http, mut scrapes) = (crate::support::http(), 0);
+        while Instant::now() < until {
+            let asked = http.get(format!("{origin}/metrics")).timeout(Duration::from_secs(20)).send();
+            assert_eq!(asked.await.expect("the metrics are answered").status(), 200);
+            scrapes += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scrapes
+    });
+    let traffic: Vec<_> = (0..4)
+        .map(|_| {
+            let app = server.app();
+            tokio::spawn(async move {
+                while Instant::now() < until {
+                    let asked = app.generate("gemini-2.5-flash", "Hello");
+                    let answered = tokio::time::timeout(Duration::from_secs(20), asked).await;
+                    assert_eq!(answered.expect("a request is answered").0, 200);
+                }
+            })
+        })
+        .collect();
+    for task in traffic {
+        task.await.unwrap();
+    }
+    assert!(scrapes.await.unwrap() >= 40, "ten a second at least");
+    let stopping = tokio::task::spawn_blocking(move || server.stop());
+    let stopped = tokio::time::timeout(Duration::from_secs(30), stopping).await;
+    assert!(stopped.expect("it stops when it is asked to").is_ok());
 }
 
 #[tokio::test]
