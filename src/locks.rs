@@ -25,6 +25,8 @@ pub enum Rank {
     RequestIndex,
     /// The ledger's state. Everybody looks at it, views are shown it, and metrics ask everything below while they do.
     State,
+    /// The queue for keys; held while whoever is at its head asks for one.
+    Queue,
     /// Who follows the settings; held while they are told.
     SettingsFollowers,
     /// The vault's keys that are being added; held while they are put among the open ones.

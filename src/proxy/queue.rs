@@ -28,7 +28,7 @@ pub(super) use self::lines::Word;
 use self::lines::{Lines, Ticket, Turn};
 use crate::{
     ledger::clock::Clock,
-    locks::Mutex,
+    locks::{Mutex, Rank},
     proxy::retry::SURPRISES,
     scheduler::{From, Nobody},
 };
@@ -254,7 +254,7 @@ impl Queue {
         progress: Arc<Notify>,
         head: watch::Receiver<Seq>,
     ) -> Self {
-        let (lines, busy) = (Mutex::new(Lines::new(MOST_WAITING)), AtomicUsize::new(0));
+        let (lines, busy) = (Mutex::ranked(Rank::Queue, Lines::new(MOST_WAITING)), AtomicUsize::new(0));
         let timeout = Box::new(timeout);
         Self { lines, busy, timeout, began: Instant::now(), clock, progress, head }
     }
