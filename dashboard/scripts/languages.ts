@@ -2,7 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { parseAst, type Plugin } from 'vite';
+import { parseAst, type ESTree, type Plugin } from 'vite';
+
+import type { Shape } from '../src/i18n/text-shapes.ts';
 
 /** Whether a module is of one language. */
 export const isText = (id: string): boolean => /(?:\/texts-(?:en|zh)\.ts|\?(?:en|zh))$/.test(id);
@@ -11,7 +13,8 @@ export const isText = (id: string): boolean => /(?:\/texts-(?:en|zh)\.ts|\?(?:en
  * The texts of every `…messages.ts` are put into `texts-en.ts` and `texts-zh.ts` (from `…messages.ts?en` and `?zh`): lists
  * in the order of their names in English, each its own copy, in which the other language is nobody's and falls away. Whoever
  * imports a `…messages.ts` and reads a text by its name, as `t.title`, then reads it by its number from the list at its
- * place; names are a fifth of the texts, and as much again where they are read. Nested texts keep theirs.
+ * place; names are a fifth of the texts, and as much again where they are read. The names of nested texts stand once, in
+ * `text-shapes.ts`, for both languages.
  */
 export function languages(): Plugin {
   /** Every `…messages.ts`; its place here is that of its texts. */
@@ -33,17 +36,21 @@ export function languages(): Plugin {
           const imports = all.map((file, at) => `import { ${of} as t${at} } from ${JSON.stringify(`${file}?${of}`)};\n`);
           return { code: `${imports.join('')}export default [${all.map((_, at) => `t${at}`).join()}];`, map: null };
         }
+        if (path.endsWith('/text-shapes.ts')) {
+          // What is not nested needs no name.
+          const nested = (list: Shape[]) => Object.fromEntries(Object.entries(list).filter(([, shape]) => Object.keys(shape).length > 0));
+          const files = all.map((file) => nested(Object.values(textsOf(readFileSync(file, 'utf8'), file))));
+          return { code: `export default ${JSON.stringify(nested(files))};`, map: null };
+        }
         if (path.endsWith('messages.ts')) {
           if (!language) return { code: 'export {};', map: null };
-          const { object, values } = exported(code, language);
-          const list = [...exported(code, 'en').values.keys()].map(
-            (name) => values.get(name) ?? this.error(`${path} has no ${language}.${name}`),
-          );
-          return { code: `${code.slice(0, object.start)}[${list.join(',\n')}]${code.slice(object.end)}`, map: null };
+          const object = exported(code, language);
+          const list = listed(code, object, textsOf(code, path));
+          return { code: `${code.slice(0, object.start)}${list}${code.slice(object.end)}`, map: null };
         }
         for (const [line, messages = '', from = ''] of code.matchAll(/^import \* as (\w+) from ['"](.*messages)['"];$/gm)) {
           const file = (await this.resolve(from, id))?.id ?? this.error(`${id} imports ${from}, which is not there`);
-          const names = [...exported(readFileSync(file, 'utf8'), 'en').values.keys()];
+          const names = Object.keys(textsOf(readFileSync(file, 'utf8'), file));
           code = numbered(code, messages, names).replaceAll(`pick(${messages})`, `pick(${all.indexOf(file)})`).replace(line, '');
         }
         return { code, map: null };
@@ -72,24 +79,50 @@ function numbered(code: string, messages: string, names: string[]): string {
   return code.replace(new RegExp(`(\\bpick\\(${messages}\\))(?!\\);)(?:\\.(\\w+))?`, 'g'), (read, texts: string, name) => texts + number(read, name));
 }
 
-interface Span {
-  start: number;
-  end: number;
-}
+type Expression = ESTree.Expression;
 
-/** Where the object stands that a module exports by a name, and what each of its values is. */
-function exported(code: string, name: string): { object: Span; values: Map<string, string> } {
+/** The object that a module exports by a name. */
+function exported(code: string, name: string): Expression {
   for (const statement of parseAst(code, { lang: 'ts' }).body) {
     const declared = statement.type === 'ExportNamedDeclaration' ? statement.declaration : null;
     if (declared?.type !== 'VariableDeclaration') continue;
     for (const { id, init } of declared.declarations) {
-      if (id.type !== 'Identifier' || id.name !== name || init?.type !== 'ObjectExpression') continue;
-      const values = init.properties.map((property): [string, string] => {
-        if (property.type !== 'Property' || property.key.type !== 'Identifier') throw new Error(`${name} has more than names and texts`);
-        return [property.key.name, code.slice(property.value.start, property.value.end)];
-      });
-      return { object: init, values: new Map(values) };
+      if (id.type === 'Identifier' && id.name === name && init && propertiesOf(init)) return init;
     }
   }
   throw new Error(`no texts are exported as ${name}`);
+}
+
+/** An object's values by their names, in the order in which they are listed; none: it is no object. */
+function propertiesOf(object: Expression): Record<string, Expression> | undefined {
+  if (object.type !== 'ObjectExpression') return undefined;
+  return Object.fromEntries(object.properties.map((property): [string, Expression] => {
+    if (property.type !== 'Property' || property.computed) throw new Error('there is more than names and texts');
+    const { key } = property;
+    if (key.type !== 'Identifier' && key.type !== 'Literal') throw new Error(`${key.type} is no name of a text`);
+    return [key.type === 'Identifier' ? key.name : String(key.value), property.value];
+  }));
+}
+
+/** The names of what both languages have, and of the objects in it; 0: it is no object, or not of the same names in both. */
+function shapeOf(english: Expression, chinese: Expression): Shape {
+  const [en, zh] = [propertiesOf(english), propertiesOf(chinese)];
+  if (!en || !zh || Object.keys(en).sort().join() !== Object.keys(zh).sort().join()) return 0;
+  return Object.fromEntries(Object.entries(en).map(([name, inner]) => [name, shapeOf(inner, zh[name]!)]));
+}
+
+/** The names of a module's texts. */
+function textsOf(code: string, path: string): Exclude<Shape, 0> {
+  return shapeOf(exported(code, 'en'), exported(code, 'zh')) || panic(`${path}: only one language has some of its texts`);
+}
+
+/** An object as a list, and so are the objects in it. */
+function listed(code: string, object: Expression, shape: Shape): string {
+  const values = propertiesOf(object);
+  if (!values || shape === 0) return code.slice(object.start, object.end);
+  return `[${Object.entries(shape).map(([name, inner]) => listed(code, values[name]!, inner)).join(',\n')}]`;
+}
+
+function panic(why: string): never {
+  throw new Error(why);
 }

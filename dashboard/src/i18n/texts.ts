@@ -1,4 +1,5 @@
 import type { Locale } from './locale.svelte';
+import shapes, { type Shape } from './text-shapes';
 
 /** The texts of one `…messages.ts`, as it is imported: `import * as messages from './messages'`. */
 export interface Messages<T> {
@@ -14,7 +15,16 @@ const fetchers = { en: () => import('./texts-en'), 'zh-TW': () => import('./text
 
 /** Fetches a language's texts, unless they are here. */
 export async function fetchTexts(locale: Locale): Promise<void> {
-  if (SPLIT) fetched[locale] ??= (await fetchers[locale]()).default;
+  if (SPLIT) {
+    const lists = (await fetchers[locale]()).default as unknown[][];
+    fetched[locale] ??= lists.map((list, file) => list.map((text, at) => named(text, shapes[file]?.[at])));
+  }
+}
+
+/** Nested texts are lists in each language's file, and have their names again here. */
+function named(text: unknown, shape: Shape | undefined): unknown {
+  if (!shape) return text;
+  return Object.fromEntries(Object.entries(shape).map(([name, inner], at) => [name, named((text as unknown[])[at], inner)]));
 }
 
 export function textsOf<T>(messages: Messages<T>, locale: Locale): T {
