@@ -102,11 +102,12 @@ export function equal(is, wanted, message = 'unequal') {
   if (a !== b) throw new Error(`${message}: ${a} instead of ${b}`);
 }
 
-/** Opens a page of its own (cookies, language, theme). Whatever it says in its console as an error, each request to
- *  another origin and each failed load of a file is kept, and fails the scenario at its end unless allowed. */
+/** Opens a page of its own (cookies, language, theme), or of another one (given by `beside`): a tab of the same browser.
+ *  Whatever it says in its console as an error, each request to another origin and each failed load of a file is kept,
+ *  and fails the scenario at its end unless allowed. */
 export async function open(browser, options = {}) {
-  const { locale = 'en-US', scheme = 'light', width = 1280, height = 800, reduced = true } = options;
-  const context = await browser.newContext({
+  const { locale = 'en-US', scheme = 'light', width = 1280, height = 800, reduced = true, beside } = options;
+  const context = beside?.context() ?? await browser.newContext({
     locale,
     colorScheme: scheme,
     viewport: { width, height },

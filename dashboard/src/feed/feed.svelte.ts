@@ -1,6 +1,7 @@
 import { call } from '$lib/api/client';
 import type { Word } from '$lib/i18n/words';
-import { Link, type FeedEvent, type LinkState } from './link';
+import type { FeedEvent, LinkState } from './link';
+import { SharedLink } from './shared-link';
 
 export type { FeedEvent, LinkState } from './link';
 
@@ -36,7 +37,7 @@ class Feed {
   #gap = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #recent: FeedEvent[] = [];
-  #link = new Link({
+  #link = new SharedLink({
     get: (path, init) => call(`/api${path}`, init),
     onState: (state) => this.#turn(state),
     onEvents: (events) => this.#take(events),

@@ -1,5 +1,5 @@
 import { Problem, isAbort } from '$lib/api/problem';
-import { Parser } from './sse';
+import { Parser, type Message } from './sse';
 
 /** An event as the API shows it. Its fields depend on the type. */
 export interface FeedEvent {
@@ -9,6 +9,9 @@ export interface FeedEvent {
   class: string;
   event: Record<string, unknown>;
 }
+
+/** Everything that the log has after a position, up to another one. */
+export type Heard = [after: number, events: FeedEvent[], to: number];
 
 /** How the page hears of events. `since`: milliseconds since 1970. */
 export type LinkState =
@@ -23,8 +26,10 @@ export interface LinkOptions {
   get: (path: string, init: RequestInit) => Promise<Response>;
   onState: (state: LinkState) => void;
   onEvents: (events: FeedEvent[]) => void;
-  /** The log is another one (a restored backup): positions mean nothing any more. */
+  /** Events were left out: too many were missed, or the log is another one (a restored backup). */
   onReset: () => void;
+  /** What the server told, for whoever else listens. */
+  onHeard?: (heard: Heard) => void;
   now?: () => number;
   random?: () => number;
 }
@@ -38,6 +43,8 @@ const PATIENCE = 3;
 const POLL_EVERY = 3_000;
 /** How often a page that polls tries the stream again. */
 const STREAM_AGAIN = 60_000;
+/** Most events that are asked for one page after the other; beyond it a page does better to load again. */
+const MOST_MISSED = 1_000;
 
 /** How long to wait before the n-th try (from 0), with some chance in it, so that pages do not come back in step. */
 export function backoff(failures: number, random: number): number {
@@ -45,8 +52,8 @@ export function backoff(failures: number, random: number): number {
 }
 
 /**
- * The one connection to the event feed. Owns the position: events are told once each and in order, over
- * disconnections, by `Last-Event-ID`. Falls back to polling where streams do not get through.
+ * A connection to the event feed. Owns the position: events are told once each and in order, over disconnections, by
+ * `Last-Event-ID`, and whoever heard them. Falls back to polling where streams do not get through.
  */
 export class Link {
   #o: Required<LinkOptions>;
@@ -54,9 +61,11 @@ export class Link {
   #failures = 0;
   #lostSince = 0;
   #stop: AbortController | undefined;
+  #wanted = 0;
+  #catching = false;
 
   constructor(options: LinkOptions) {
-    this.#o = { now: Date.now, random: Math.random, ...options };
+    this.#o = { now: Date.now, random: Math.random, onHeard: () => {}, ...options };
   }
 
   get position(): number | undefined {
@@ -75,6 +84,40 @@ export class Link {
     this.#o.onState({ kind: 'off' });
   }
 
+  /** Takes what was heard. What does not fit (something is missing, or it is another log) is asked of the server. */
+  take([after, events, to]: Heard): void {
+    const mine = this.#position ?? after;
+    if (after > mine || to < mine) return void this.#catchUp(after, to);
+    this.#position = to;
+    const fresh = events.filter(({ seq }) => seq > mine);
+    if (fresh.length > 0) this.#o.onEvents(fresh);
+  }
+
+  async #catchUp(after: number, to: number): Promise<void> {
+    if (after - (this.#position ?? after) > MOST_MISSED) {
+      this.#position = to;
+      return this.#o.onReset();
+    }
+    this.#wanted = to;
+    if (this.#catching) return;
+    this.#catching = true;
+    try {
+      for (let before; before !== this.#position; ) {
+        before = this.#position;
+        await this.#page(AbortSignal.timeout(SILENCE));
+        if ((this.#position ?? this.#wanted) >= this.#wanted) break;
+      }
+    } catch {
+      // The next word does not fit either, and asks again.
+    }
+    this.#catching = false;
+  }
+
+  #heard(...heard: Heard): void {
+    this.take(heard);
+    this.#o.onHeard(heard);
+  }
+
   async #run(signal: AbortSignal): Promise<void> {
     this.#o.onState({ kind: 'connecting' });
     while (!signal.aborted) {
@@ -91,6 +134,7 @@ export class Link {
         }
         wait = error instanceof Problem ? (error.retryAfter ?? 0) * 1000 : 0;
       }
+      if (signal.aborted) return;
       // A stream that ended by itself is as lost as one that broke: the server stops, or a proxy cut it.
       if (this.#failures === 0) this.#lostSince = this.#o.now();
       this.#failures += 1;
@@ -127,20 +171,16 @@ export class Link {
     }
   }
 
-  #hear(messages: { id: string | undefined; data: string | undefined }[]): void {
-    const events: FeedEvent[] = [];
+  #hear(messages: Message[]): void {
+    // Each has its position; the first that a stream says is where it begins.
+    const [first, last] = [Number(messages[0]?.id), Number(messages.at(-1)?.id)];
+    if (Number.isNaN(first + last)) return;
     // A word is what shows that a stream works; an open connection alone does not.
-    if (messages.length > 0) this.#failures = 0;
-    for (const { id, data } of messages) {
-      if (data !== undefined) {
-        const event = JSON.parse(data) as FeedEvent;
-        if (this.#position === undefined || event.seq > this.#position) events.push(event);
-      }
-      const seq = Number(id);
-      if (id !== undefined && Number.isSafeInteger(seq)) this.#position = Math.max(this.#position ?? 0, seq);
-    }
-    if (messages.length > 0) this.#o.onState({ kind: 'live' });
-    if (events.length > 0) this.#o.onEvents(events);
+    this.#failures = 0;
+    this.#o.onState({ kind: 'live' });
+    const events = messages.flatMap(({ data }) => (data === undefined ? [] : [JSON.parse(data) as FeedEvent]));
+    const mine = this.#position ?? first;
+    this.#heard(mine, events, Math.max(mine, last));
   }
 
   /** Polls until it is time to try the stream again. False: that does not work either. */
@@ -159,16 +199,14 @@ export class Link {
   }
 
   async #page(signal: AbortSignal): Promise<void> {
-    const from = this.#position === undefined ? 'order=desc&limit=1' : `after=${this.#position}&limit=500`;
+    const at = this.#position;
+    const from = at === undefined ? 'order=desc&limit=1' : `after=${at}&limit=500`;
     const response = await this.#o.get(`/events?${from}`, { signal, cache: 'no-store' });
-    const page = (await response.json()) as { events: FeedEvent[]; head: number };
-    if (this.#position !== undefined && page.head < this.#position) {
-      this.#position = undefined;
-      return this.#o.onReset();
-    }
-    const events = this.#position === undefined ? [] : page.events;
-    this.#position = events.at(-1)?.seq ?? (events.length === 0 ? page.head : this.#position);
-    if (events.length > 0) this.#o.onEvents(events);
+    const { events, head } = (await response.json()) as { events: FeedEvent[]; head: number };
+    if (at === undefined) return this.#heard(head, [], head);
+    if (head >= at) return this.#heard(at, events, events.at(-1)?.seq ?? head);
+    this.#position = undefined;
+    this.#o.onReset();
   }
 }
 

@@ -97,6 +97,11 @@ async fn open_pages_live_through_outages_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn twelve_tabs_have_one_feed_and_hand_it_on() {
+    pool_of(3).await.play("many-tabs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_open_all_day_is_quick_and_does_not_grow() {
     pool_of(9).await.play("heap");
 }
