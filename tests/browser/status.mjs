@@ -1,5 +1,5 @@
 // The status page: numbers that live, keys that need attention, and a server that goes and comes back.
-import { app, admin, assert, equal, keyIs, killServer, logIn, open, play, sideways, startServer, violations } from './stage.mjs';
+import { app, admin, assert, equal, keyIs, killServer, logIn, open, origin, play, sideways, startServer, violations } from './stage.mjs';
 
 const BAD = 'AIza-browser-0001';
 const inView = (locator) =>
@@ -127,4 +127,20 @@ await play(async (browser) => {
   equal(await violations(page), [], 'axe');
   await page.setViewportSize({ width: 320, height: 700 });
   equal(await sideways(page), 0, 'it scrolls sideways at 320 px');
+
+  // A log that takes no writes is said on every page, and the status page has the cause.
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.route('**/api/status?*', async (route) => {
+    const answer = await route.fetch();
+    const status = await answer.json();
+    status.server.log.failure = 'No space left on device';
+    await route.fulfill({ response: answer, json: status });
+  });
+  await page.goto(`${origin}/keys`);
+  const line = page.getByRole('link', { name: 'The log takes no writes' });
+  await line.waitFor();
+  equal(await violations(page), [], 'axe, the log takes no writes');
+  await line.click();
+  await page.getByRole('status').getByText('No space left on device').waitFor();
+  await line.waitFor({ state: 'detached' });
 });
