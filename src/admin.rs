@@ -39,6 +39,7 @@ use futures_util::Stream;
 use poem::{EndpointExt, IntoEndpoint, Route};
 use poem_openapi::{LicenseObject, OpenApiService, SecurityScheme, ServerObject, Tags, auth::Bearer};
 use projections::event::Actor;
+use tokio_util::task::TaskTracker;
 
 pub use self::audit::audit_report;
 use self::problem::Problem;
@@ -164,9 +165,13 @@ pub(crate) fn failed() -> poem::Response {
 }
 
 /// Everything below `/api`.
-pub(crate) fn endpoint(pool: Arc<Pool>) -> impl poem::Endpoint<Output = poem::Response> {
+/// `requests`: what the stop waits for.
+pub(crate) fn endpoint(
+    pool: Arc<Pool>,
+    requests: TaskTracker,
+) -> impl poem::Endpoint<Output = poem::Response> {
     let routes = Route::new().nest("/", service(Some(Arc::clone(&pool)))).into_endpoint().map_to_response();
-    edge::Edge::new(pool, routes)
+    edge::Edge::new(pool, routes, requests)
 }
 
 /// Asks the API without a network, as the command line does on a stopped pool: the status and the body.
@@ -210,5 +215,5 @@ async fn respond(
             .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         request.set_body(Body::from_string(body.to_string()));
     }
-    endpoint(pool).get_response(request).await
+    endpoint(pool, TaskTracker::new()).get_response(request).await
 }

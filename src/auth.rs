@@ -5,7 +5,11 @@
 //! digest or in constant time. Its invariant: default closed.
 
 mod admins;
+mod attempts;
+mod guesses;
+mod tally;
 mod tokens;
+mod turns;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -14,7 +18,10 @@ use projections::{ClientId, Digest, Event, Recorded, State};
 
 pub use self::{
     admins::{Admins, HashError, Turn, hash_password, verify_password},
+    attempts::{Attempts, RECORDED},
+    guesses::{Guesses, Penalty},
     tokens::{Role, Session, Signer, Token},
+    turns::Kind,
 };
 use crate::{
     gemini::{headers::API_KEY, target::query_credentials},

@@ -11,6 +11,7 @@
 pub mod catalogue;
 mod live;
 pub(crate) mod read;
+pub(crate) mod weak;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub gemini_api_keys: Vec<SecretString>,
     /// ALLOWED_API_KEYS
     pub allowed_api_keys: Vec<SecretString>,
+    /// ALLOW_WEAK_KEYS
+    pub allow_weak_keys: bool,
     /// DATABASE_URL
     pub database: Database,
     /// DATA_DIR

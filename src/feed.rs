@@ -23,11 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::line::Chunk;
 pub use self::reader::{Allowed, Reader};
-use crate::ledger::{Ledger, OpenError};
-use crate::locks::Mutex;
+use crate::{
+    ledger::{Ledger, OpenError},
+    locks::Mutex,
+    shares::{Full, Shares},
+};
 
 /// Readers at once.
 pub const READERS: usize = 1_000;
+/// Readers of one session at once.
+pub const OF_SESSION: usize = 200;
 /// Readers are woken at most this often: with 100 of them and 2,000 events a second each wakes up for 40 events,
 /// and nobody sees the difference.
 const PACE: Duration = Duration::from_millis(20);
@@ -46,6 +51,11 @@ pub enum NoFeed {
     /// As many listen as may.
     #[error("{READERS} listen to the feed, and more cannot: close some, or ask GET /api/events")]
     Full,
+    /// One session has its share.
+    #[error(
+        "{OF_SESSION} listen to the feed by this session, and no more may: close some, or ask GET /api/events"
+    )]
+    Share,
     /// The log does not go so far.
     #[error(
         "the log ends at event {last}, before the position asked for: it is another log, or goes on from a backup. \
@@ -117,7 +127,7 @@ pub struct Feed {
     ring_bytes: usize,
     /// Told when the ring has something new; true: the log cannot be read.
     news: watch::Sender<bool>,
-    readers: Arc<Semaphore>,
+    readers: Shares,
     looking: Semaphore,
     /// Pages that readers behind the ring read of the journal.
     looked_up: AtomicU64,
@@ -137,24 +147,28 @@ impl Feed {
             ring: Mutex::default(),
             ring_bytes,
             news: watch::Sender::new(false),
-            readers: Arc::new(Semaphore::new(READERS)),
+            readers: Shares::new(READERS, OF_SESSION),
             looking: Semaphore::new(LOOKING),
             looked_up: AtomicU64::new(0),
             stop: CancellationToken::new(),
         })
     }
 
-    /// Listens to what comes after a position, or from now on, as long as it is `allowed`.
+    /// Listens to what comes after a position, or from now on, as long as it is `allowed`, for a session.
     ///
     /// # Errors
     /// [`NoFeed`].
     pub fn listen(
         self: &Arc<Self>,
+        session: u128,
         after: Option<Seq>,
         filter: Filter,
         allowed: Allowed,
     ) -> Result<Reader, NoFeed> {
-        let place = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| NoFeed::Full)?;
+        let place = self.readers.take(session).map_err(|full| match full {
+            Full::All(_) => NoFeed::Full,
+            Full::Share(_) => NoFeed::Share,
+        })?;
         if self.stop.is_cancelled() {
             return Err(NoFeed::Stopping);
         }
@@ -177,7 +191,7 @@ impl Feed {
     /// How many listen now.
     #[must_use]
     pub fn readers(&self) -> usize {
-        READERS.saturating_sub(self.readers.available_permits())
+        self.readers.taken()
     }
 
     /// Pages of the journal that were read for readers behind the latest events, since the start.

@@ -29,6 +29,7 @@ pub mod request_log;
 pub mod scheduler;
 pub mod server;
 pub mod settings;
+pub mod shares;
 pub mod simulate;
 pub mod simulated;
 pub mod sites;

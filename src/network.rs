@@ -29,6 +29,20 @@ pub enum BadRange {
 }
 
 impl Range {
+    /// The one that an address is in.
+    #[must_use]
+    pub fn around(address: IpAddr, prefix: u8) -> Self {
+        let address = address.to_canonical();
+        let prefix = prefix.min(if address.is_ipv4() { 32 } else { 128 });
+        Self { network: masked(address, prefix), prefix }
+    }
+
+    /// How many bits its addresses share.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether an address is one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -86,6 +100,15 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
             IpAddr::V6((address.to_bits() & mask).into())
         }
     }
+}
+
+/// The networks whose addresses one and the same may have, from the narrowest: of IPv4 the address and its /24; of IPv6
+/// /64, which everybody has all of, /56 and /48, which providers give away.
+#[must_use]
+pub fn networks(address: IpAddr) -> Vec<Range> {
+    let address = address.to_canonical();
+    let prefixes: &[u8] = if address.is_ipv4() { &[32, 24] } else { &[64, 56, 48] };
+    prefixes.iter().map(|prefix| Range::around(address, *prefix)).collect()
 }
 
 /// Who sends one of these asks for somebody else, who may be anywhere.

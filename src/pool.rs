@@ -26,14 +26,15 @@ use projections::{
     event::{Actor, AdminPasswordChanged},
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 
 use crate::{
     access::Access,
-    auth::{self, Admins, Gatekeeper, Signer},
+    auth::{self, Admins, Attempts, Gatekeeper, Signer},
     config::{Config, Database},
     feed::Feed,
     gauges::Gauges,
-    gemini::{BadBase, Gemini},
+    gemini::{BadBase, Gemini, meter::memory},
     health::{checkup::Checkups, prober::Prober},
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
     ledger::{
@@ -44,6 +45,7 @@ use crate::{
     request_log::{self, RequestLog},
     scheduler::Scheduler,
     settings::Settings,
+    shares::Shares,
     traces::Traces,
     vault::{self, Vault},
 };
@@ -127,6 +129,8 @@ pub struct Pool {
     pub access: Arc<Access>,
     /// Lets administrators in.
     pub admins: Arc<Admins>,
+    /// Wrong logins.
+    attempts: Arc<Attempts>,
     /// Calls Google.
     pub gemini: Gemini,
     /// Tells what is recorded.
@@ -139,6 +143,12 @@ pub struct Pool {
     pub clock: Clock,
     /// What is in force.
     pub settings: Arc<Settings>,
+    /// What bodies of requests may take, whoever they come from (BODY_MEMORY_BYTES).
+    pub body_memory: Arc<Semaphore>,
+    /// Exports of requests and of keys under way: 16, and 4 of one session.
+    pub exports: Shares,
+    /// Backups under way: 4, and 2 of one session.
+    pub backups: Shares,
     /// Audits of the log.
     pub audits: Arc<Audits>,
     /// Finds requests.
@@ -246,6 +256,7 @@ impl Pool {
         });
         let feed = Feed::new(ledger.clone());
         let follows = request_log::Keeper::start(Arc::clone(&request_log), ledger.reader(), clock.clone())?;
+        let attempts = Arc::new(Attempts::new(&ledger.state().sessions, clock.now()));
         let gauges = Arc::new(Gauges::new(clock.now()));
         Ok(Self {
             ledger,
@@ -255,10 +266,14 @@ impl Pool {
             gatekeeper,
             access,
             admins,
+            attempts,
             gemini,
             checkups: Checkups::new(Arc::clone(&prober), clock.clone()),
             prober,
             clock,
+            exports: Shares::new(16, 4),
+            backups: Shares::new(4, 2),
+            body_memory: memory(config.body_memory_bytes),
             settings,
             audits: Arc::default(),
             request_log,

@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     access::Access,
-    auth::{Admission, Gatekeeper},
+    auth::{Admission, Gatekeeper, Guesses, Penalty},
     config::LogFailure,
     gauges::Now,
     gemini::{
@@ -57,10 +57,11 @@ use crate::{
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
     locks::Mutex,
-    network::{came_over_https, client_address},
+    network::{Range, came_over_https, client_address},
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
+    shares::Share,
     sites,
     traces::Traces,
     vault::Vault,
@@ -83,6 +84,8 @@ pub struct Proxy {
     handles: Handles,
     /// Requests of nobody who is known.
     strangers: Strangers,
+    /// Wrong access keys.
+    guesses: Guesses,
     /// Told whenever an attempt came to something, for those that wait.
     progress: Arc<Notify>,
     queue: Queue,
@@ -147,6 +150,8 @@ pub struct Parts {
     pub request_log: Arc<RequestLog>,
     /// Tells a collector what ended.
     pub traces: Option<Arc<Traces>>,
+    /// What bodies may take.
+    pub memory: Arc<Semaphore>,
 }
 
 impl Proxy {
@@ -164,6 +169,7 @@ impl Proxy {
             settings,
             request_log,
             traces,
+            memory,
         } = parts;
         let progress = Arc::<Notify>::default();
         let told = Arc::clone(&settings);
@@ -177,9 +183,10 @@ impl Proxy {
             access,
             gemini,
             clock,
-            memory: intake::memory(settings.now().body_memory_bytes),
+            memory,
             handles: Handles::default(),
             strangers: Strangers::default(),
+            guesses: Guesses::default(),
             progress,
             queue,
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),
@@ -245,15 +252,38 @@ impl Proxy {
                 Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
                 Ok(asked) => self.attend(asked, body, record).await,
                 Err(refusal) => {
-                    intake::drain(body).await;
-                    if record.answered.client.is_none() && self.is_one_too_many() {
+                    let (refusal, held) = self.penalty(refusal, address);
+                    let response = if record.answered.client.is_none() && self.is_one_too_many() {
                         record.forget(refusal.reason());
-                        return finished(refusal.respond(shape), id, page);
+                        refusal.respond(shape)
+                    } else {
+                        refuse(record, &refusal, shape).await
+                    };
+                    // With the record gone: what a stranger has yet to send does not hold up the stop.
+                    intake::drain(body).await;
+                    if let Some((wait, _place)) = held {
+                        tokio::time::sleep(wait).await;
                     }
-                    refuse(record, &refusal, shape).await
+                    response
                 }
             };
         finished(response, id, page)
+    }
+
+    /// What the refusal of a wrong access key becomes, and how long it is held.
+    fn penalty(
+        &self,
+        refusal: Refusal,
+        address: Option<IpAddr>,
+    ) -> (Refusal, Option<(Duration, Share<Range>)>) {
+        if !matches!(refusal, Refusal::Unknown { presented: true } | Refusal::EphemeralToken) {
+            return (refusal, None);
+        }
+        match self.guesses.wrong(address, self.clock.now()) {
+            Penalty::None => (refusal, None),
+            Penalty::Wait(wait, place) => (refusal, Some((wait, place))),
+            Penalty::TooMany => (Refusal::TooManyGuesses, None),
+        }
     }
 
     /// Whether a stranger's request goes unrecorded, because there are so many.

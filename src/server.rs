@@ -154,6 +154,7 @@ impl Service {
             settings: Arc::clone(&pool.settings),
             request_log: Arc::clone(&pool.request_log),
             traces: pool.traces.clone(),
+            memory: Arc::clone(&pool.body_memory),
         };
         let traces = pool.traces.as_ref().and_then(|traces| traces.start());
         let lifecycle = Lifecycle::default();
@@ -174,6 +175,10 @@ impl Service {
             pool.clock.clone(),
             no_more_checks.clone(),
         ));
+        let logins = {
+            let (pool, stop) = (Arc::clone(&pool), no_more_checks.clone());
+            tokio::spawn(async move { pool.tell_of_logins_until(stop).await })
+        };
         let stopping = {
             let (health, feed) = (Arc::clone(&health), Arc::clone(&pool.feed));
             async move {
@@ -190,6 +195,7 @@ impl Service {
         // They ended with the shutdown; a panic in them was reported when it happened.
         let _ = checks.await;
         let _ = trims.await;
+        let _ = logins.await;
         let stopped = pool.ledger.note(ServerStopped { abandoned }).await;
         drop(health);
         if let Some(pool) = Arc::into_inner(pool) {
@@ -239,7 +245,7 @@ fn app(
                 async move { metrics.serve(&request) }
             }),
         )
-        .nest("/api", admin::endpoint(pool))
+        .nest("/api", admin::endpoint(pool, requests.clone()))
         .map_to_response();
     let own = Arc::new(own);
     make(move |request: Request| {
@@ -252,8 +258,8 @@ fn app(
             let ours =
                 matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");
             let of_api = path.starts_with("/api");
-            // The proxy's requests hold tokens of their own, as long as their answers stream.
-            let _token = ours.then_some(token);
+            // The proxy's requests and administrators' hold tokens of their own, once it is known whose they are.
+            let _token = (ours && !of_api).then_some(token);
             let answered = if ours {
                 std::panic::AssertUnwindSafe(own.get_response(request)).catch_unwind().await
             } else {

@@ -141,7 +141,7 @@ events! {
     /// An administrator logged in.
     AdminLoggedIn = 30 v 1, Control;
     /// Somebody failed to log in.
-    AdminLoginFailed = 31 v 1, Control;
+    AdminLoginFailed = 31 v 2, Control;
     /// An administrator logged out: a token ended before its time.
     AdminLoggedOut = 32 v 1, Control;
     /// The administrator has a new password: what was signed in with the one before is refused.

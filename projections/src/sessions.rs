@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{AdminLoggedOut, Event, Recorded},
+    event::{AdminLoggedOut, AdminLoginsDelayed, Event, Recorded},
     id::{Millis, Seq},
 };
 
@@ -88,6 +88,16 @@ impl Sessions {
         recent(self.by_name.get(name), now)
     }
 
+    /// Every address and network with wrong logins.
+    pub fn wrong_by_address(&self) -> impl Iterator<Item = (&String, &Wrong)> {
+        self.by_address.iter()
+    }
+
+    /// Every name with wrong logins.
+    pub fn wrong_by_name(&self) -> impl Iterator<Item = (&String, &Wrong)> {
+        self.by_name.iter()
+    }
+
     /// Whether an administrator came from there lately.
     #[must_use]
     pub fn is_known(&self, address: &str, now: Millis) -> bool {
@@ -108,16 +118,17 @@ impl Sessions {
                     drop_least(&mut self.good, |last| *last);
                 }
             }
-            Event::AdminLoginFailed(event) => {
+            // Of many together nobody knows whose they were.
+            Event::AdminLoginFailed(event) if event.count == 1 => {
                 count(&mut self.by_address, group(&event.address), at);
                 count(&mut self.by_name, event.name.clone(), at);
             }
             Event::AdminLoginsDelayed(event) => {
-                let address = event.address.as_deref().map(group);
-                let address = address.and_then(|address| self.by_address.get_mut(&address));
-                let name = event.name.as_ref().and_then(|name| self.by_name.get_mut(name));
-                for wrong in address.into_iter().chain(name) {
-                    wrong.until = event.until;
+                if let Some(address) = &event.address {
+                    delay(&mut self.by_address, group(address), event, at);
+                }
+                if let Some(name) = &event.name {
+                    delay(&mut self.by_name, name.clone(), event, at);
                 }
             }
             Event::AdminLoggedOut(event) => self.revoke(event, at),
@@ -141,14 +152,25 @@ fn recent(wrong: Option<&Wrong>, now: Millis) -> Wrong {
     wrong.copied().filter(|wrong| now.saturating_sub(wrong.last) < WRONG_FOR).unwrap_or_default()
 }
 
-fn count(all: &mut BTreeMap<String, Wrong>, who: String, at: Millis) {
-    if all.len() >= WRONG_KEPT && !all.contains_key(&who) {
+fn make_room(all: &mut BTreeMap<String, Wrong>, who: &str, at: Millis) {
+    if all.len() >= WRONG_KEPT && !all.contains_key(who) {
         all.retain(|_, wrong| at.saturating_sub(wrong.last) < WRONG_FOR);
         if all.len() >= WRONG_KEPT {
             // Those that wait longest are the last to be forgotten.
             drop_least(all, |wrong| (wrong.count, wrong.last));
         }
     }
+}
+
+/// A network may be told of that no single login was counted for.
+fn delay(all: &mut BTreeMap<String, Wrong>, who: String, event: &AdminLoginsDelayed, at: Millis) {
+    make_room(all, &who, at);
+    let told = Wrong { count: event.failures, last: at, until: event.until };
+    all.entry(who).or_insert(told).until = event.until;
+}
+
+fn count(all: &mut BTreeMap<String, Wrong>, who: String, at: Millis) {
+    make_room(all, &who, at);
     let wrong = all.entry(who).or_default();
     *wrong = Wrong { count: recent(Some(wrong), at).count.saturating_add(1), last: at, until: wrong.until };
 }
@@ -165,14 +187,14 @@ fn drop_least<K: Ord + Clone, V, M: Ord>(all: &mut BTreeMap<K, V>, measure: impl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Actor, AdminLoggedIn, AdminLoginFailed, AdminLoginsDelayed, AdminPasswordChanged};
+    use crate::event::{Actor, AdminLoggedIn, AdminLoginFailed, AdminPasswordChanged};
 
     fn then(sessions: &mut Sessions, seq: Seq, at: Millis, event: impl Into<Event>) {
         sessions.apply(&Recorded { seq, at, event: event.into() });
     }
 
     fn wrong(name: &str, address: &str) -> AdminLoginFailed {
-        AdminLoginFailed { name: name.to_owned(), address: address.to_owned() }
+        AdminLoginFailed { name: name.to_owned(), address: address.to_owned(), count: 1 }
     }
 
     #[test]
@@ -196,6 +218,23 @@ mod tests {
         assert_eq!(sessions.from_address("10.0.0.1", 6), Wrong::default());
         assert_eq!(sessions.with_name("ann", 6), Wrong::default());
         assert!(sessions.is_known("10.0.0.1", 7) && !sessions.is_known("10.0.0.1", 6 + GOOD_FOR));
+    }
+
+    #[test]
+    fn a_wider_network_waits_too_and_many_logins_together_are_nobodys() {
+        let mut sessions = Sessions::default();
+        let many = AdminLoginFailed { count: 900, ..wrong("", "") };
+        then(&mut sessions, 1, 1, many);
+        assert_eq!(sessions, Sessions::default());
+        let network = Some("2001:db8:7::/48".to_owned());
+        then(
+            &mut sessions,
+            1,
+            2,
+            AdminLoginsDelayed { name: None, address: network, failures: 41, until: 99 },
+        );
+        let kept: Vec<_> = sessions.wrong_by_address().collect();
+        assert_eq!(kept, [(&"2001:db8:7::/48".to_owned(), &Wrong { count: 41, last: 2, until: 99 })]);
     }
 
     #[test]

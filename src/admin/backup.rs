@@ -10,9 +10,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Tag, Token,
-    problem::{AUTH, Failure, LOG},
+    problem::{AUTH, BUSY, Failure, LOG},
 };
-use crate::{ledger::backup::Backup, pool::Pool};
+use crate::{ledger::backup::Backup, pool::Pool, shares::Share};
 
 /// Pieces under way to the client; a slow one makes the reading wait.
 const PIECES: usize = 4;
@@ -37,19 +37,21 @@ impl BackupApi {
     /// Of the moment of the call; the pool goes on meanwhile. The secrets stay sealed, and the master key is not in
     /// it. Recorded as `BackupMade`.
     #[oai(path = "/backup", method = "get", tag = "Tag::Server", operation_id = "make_backup")]
-    async fn backup(&self, token: Token) -> Result<BackupAnswer, Failure<{ AUTH | LOG }>> {
+    async fn backup(&self, token: Token) -> Result<BackupAnswer, Failure<{ AUTH | BUSY | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
-        let backup = pool.ledger.backup(actor).await?;
+        let session = token.session(pool)?;
+        let place = pool.backups.take(session.caller())?;
+        let backup = pool.ledger.backup(session.actor()).await?;
         let name = format!("attachment; filename=\"gemini-pool-{}.backup\"", backup.manifest().through);
-        Ok(BackupAnswer::Stream(Binary(streamed(backup)), name, "no-store".to_owned()))
+        Ok(BackupAnswer::Stream(Binary(streamed(backup, place)), name, "no-store".to_owned()))
     }
 }
 
 /// Read on a thread of its own. Where it breaks, the connection does: there is no end, and no status any more.
-fn streamed(backup: Backup) -> Body {
+fn streamed(backup: Backup, place: Share) -> Body {
     let (pieces, receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES);
     tokio::task::spawn_blocking(move || {
+        let _place = place;
         let packed = backup.pack(|piece| pieces.blocking_send(Ok(piece)).is_ok());
         if let Err(error) = packed {
             tracing::error!(

@@ -74,6 +74,12 @@ impl Document {
         })
     }
 
+    /// Whether an operation wants no token.
+    pub(super) fn is_open(&self, method: &str, path: &str) -> bool {
+        let operation = self.path_item(path).and_then(|item| item.get(method.to_lowercase()));
+        operation.is_some_and(|operation| items(operation, "security").is_empty())
+    }
+
     fn path_item(&self, path: &str) -> Option<&Value> {
         self.value.get("paths")?.get(self.template(path)?)
     }

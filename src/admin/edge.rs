@@ -1,43 +1,41 @@
 //! The doors of the admin API: what holds for every call, before and after its handler.
 //!
-//! Owns bounds of bodies, unknown paths and methods, repetitions, and the form of errors that the framework
-//! found. Its invariant: whatever comes in, what goes out is an answer of a handler or a problem, and nobody on
-//! the way may keep it.
+//! Owns who is asked for a token and when, unknown paths and methods, repetitions, and the form of errors that the
+//! framework found. Its invariants: whatever comes in, what goes out is an answer of a handler or a problem, and nobody
+//! on the way may keep it; nothing that a stranger sends is read or judged before he is told that he is one, but a
+//! login; and no stranger holds up the stop.
+
+mod body;
 
 use std::sync::Arc;
 
 use poem::{
     Body, Endpoint, IntoResponse, Request, Response,
-    error::ReadBodyError,
     http::{HeaderValue, Method, StatusCode, header},
 };
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError};
+use tokio_util::task::TaskTracker;
 
 use super::{
     cookie, docs,
     document::Document,
-    idempotency::Repeats,
+    idempotency::{Asker, Repeats},
     problem::{Code, Problem, Wrong},
 };
-use crate::pool::Pool;
-
-/// Largest body, in bytes; that of keys to add is larger.
-const BODY: usize = 64 << 10;
-/// Room for 20,000 keys.
-const KEYS_BODY: usize = 8 << 20;
-/// Room for the numbers of 20,000 keys.
-const IDS_BODY: usize = 512 << 10;
+use crate::{auth::Session, pool::Pool};
 
 /// See the module.
 pub(super) struct Edge<E> {
     pool: Arc<Pool>,
     routes: Arc<E>,
     repeats: Repeats,
+    /// What the stop waits for.
+    requests: TaskTracker,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
-    pub(super) fn new(pool: Arc<Pool>, routes: E) -> Self {
-        Self { pool, routes: Arc::new(routes), repeats: Repeats::default() }
+    pub(super) fn new(pool: Arc<Pool>, routes: E, requests: TaskTracker) -> Self {
+        Self { pool, routes: Arc::new(routes), repeats: Repeats::default(), requests }
     }
 
     async fn answer(&self, mut request: Request) -> Result<Response, Problem> {
@@ -53,10 +51,10 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
             return Ok(Response::builder().content_type("application/json").body(document.text()));
         }
         if docs::has(&path) {
-            let asker = self.actor(&request);
+            let session = self.session(&request);
             return match docs::find(&path).await {
                 _ if !reads => Ok(not_allowed(&["GET".to_owned()])),
-                _ if asker.is_none() => Err(Problem::unauthenticated()),
+                _ if session.is_none() => Err(Problem::unauthenticated()),
                 Some(file) => Ok(file.answer(request.headers())),
                 None => Err(Problem::not_found("the page is at /api/docs")),
             };
@@ -68,35 +66,32 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
         if !methods.contains(&method) {
             return Ok(not_allowed(&methods));
         }
-        let most = match path.rsplit_once("/bulk_").map(|(_, name)| name) {
-            Some("add") => KEYS_BODY,
-            Some(_) => IDS_BODY,
-            None if path.ends_with("/keys/import") => KEYS_BODY,
-            None => BODY,
-        };
-        let body = request.take_body().into_bytes_limit(most).await.map_err(|error| match error {
-            ReadBodyError::PayloadTooLarge => Problem::of(
-                Code::TooLarge,
-                format!("the body is larger than the {most} bytes that this call takes"),
-            ),
-            _ => Problem::of(Code::BadBody, "the body did not arrive whole"),
-        })?;
+        let is_open = document.is_open(&method, &path);
+        let session = if is_open { None } else { self.session(&request) };
+        let most = body::most(&path, is_open);
+        if !is_open && session.is_none() {
+            body::drain(request.take_body(), most).await;
+            return Err(Problem::unauthenticated());
+        }
+        let _running = session.as_ref().map(|_| self.requests.token());
+        let taken = body::take(request.take_body(), request.headers(), most, &self.pool.body_memory).await?;
+        let (body, memory) = (taken.bytes, taken.memory);
         request.set_body(Body::from_bytes(body.clone()));
-        let asker = self.actor(&request);
         // The framework takes numbers for texts, and the document does not; settings say what they take themselves.
-        if path == "/login" || (asker.is_some() && path != "/settings") {
+        if path != "/settings" {
             strictly(&request, document, &method, &path, &body)?;
         }
         let query = request.params::<Vec<(String, String)>>().unwrap_or_default();
-        // Who is nobody is told so first. A filter that is misspelt would otherwise let everything through.
-        if asker.is_some()
-            && let Some(wrong) = document.untaken(&method, &path, &query)
-        {
+        // A filter that is misspelt would otherwise let everything through.
+        if let Some(wrong) = document.untaken(&method, &path, &query) {
             return Err(bad_parameters(vec![wrong]));
         }
         let key = request.headers().get("idempotency-key").cloned();
         let key = key.filter(|_| document.takes_header(&method, &path, "Idempotency-Key"));
-        let actor = asker.filter(|_| key.is_some());
+        let asker = session.and_then(|session| {
+            let actor = serde_json::to_string(&session.actor()).ok()?;
+            Some(Asker { actor, caller: session.caller() })
+        });
         let routes = Arc::clone(&self.routes);
         let digest = key.is_some().then(|| {
             let mut hasher = blake3::Hasher::new();
@@ -104,25 +99,25 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
             hasher.finalize()
         });
         let call = async move {
+            let _memory = memory;
             match routes.call(request).await {
                 Ok(response) => response,
                 Err(error) => of_framework(error, &method, &path, &query, &body),
             }
         };
-        Ok(match (key, digest, actor) {
-            (Some(key), Some(digest), Some(actor)) => {
-                self.repeats.answer(actor, &key, digest, self.pool.clock.now(), call).await
+        Ok(match (key, digest, asker) {
+            (Some(key), Some(digest), Some(asker)) => {
+                self.repeats.answer(asker, &key, digest, self.pool.clock.now(), call).await
             }
             _ => call.await,
         })
     }
 
-    /// Who asks, by the token; none: the handler will say no.
-    fn actor(&self, request: &Request) -> Option<String> {
+    /// Who asks, by the token.
+    fn session(&self, request: &Request) -> Option<Session> {
         let header = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = header.split_once(' ')?;
-        let session = scheme.eq_ignore_ascii_case("bearer").then(|| self.pool.session(token.trim()))??;
-        serde_json::to_string(&session.actor()).ok()
+        scheme.eq_ignore_ascii_case("bearer").then(|| self.pool.session(token.trim()))?
     }
 }
 

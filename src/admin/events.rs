@@ -234,7 +234,7 @@ impl EventsApi {
         request_id: Query<Option<String>>,
     ) -> Result<LiveEvents, Failure<{ INPUT | AUTH | CONFLICT | BUSY | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
-        token.actor(pool)?;
+        let caller = token.session(pool)?.caller();
         let wanted =
             Wanted { types: r#type.0, class: class.0, key: key.0, client: client.0, request: request_id.0 };
         let told = last_event_id.0.filter(|id| !id.is_empty());
@@ -247,7 +247,7 @@ impl EventsApi {
         let (pool_there, token) = (Arc::downgrade(pool), token.0.token);
         let allowed =
             Box::new(move || pool_there.upgrade().is_some_and(|pool| pool.session(&token).is_some()));
-        let reader = Feed::listen(&pool.feed, after, wanted.filter()?, allowed)?;
+        let reader = Feed::listen(&pool.feed, caller, after, wanted.filter()?, allowed)?;
         Ok(LiveEvents::new(reader))
     }
 

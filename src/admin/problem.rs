@@ -18,6 +18,7 @@ use crate::{
     ledger::{CommitError, OpenError, PastError, rules::Refused},
     pool::{self, LoginError},
     request_log,
+    shares::Full,
 };
 
 /// One thing that is wrong with a request.
@@ -111,6 +112,8 @@ codes! {
     Dropped = 410 "dropped" "Dropped from the log";
     /// It is not as the asker saw it.
     ChangedMeanwhile = 412 "changed_meanwhile" "Changed meanwhile";
+    /// The body takes too long.
+    BodyTooSlow = 408 "body_too_slow" "Body too slow";
     /// The body is too large.
     TooLarge = 413 "too_large" "Too large";
     /// The body's type is not JSON.
@@ -123,10 +126,16 @@ codes! {
     TooManyReaders = 429 "too_many_readers" "Too many readers";
     /// As many jobs as may run already do.
     TooManyJobs = 429 "too_many_jobs" "Too many jobs";
+    /// As many exports or backups as may run already do.
+    TooManyAtOnce = 429 "too_many_at_once" "Too many at once";
+    /// As many calls with an Idempotency-Key as may run already do.
+    TooManyRepeats = 429 "too_many_repeats" "Too many calls with an Idempotency-Key";
     /// A fault of the pool's own.
     Internal = 500 "internal" "Internal error";
     /// The index of requests is being made.
     Indexing = 503 "indexing" "Indexing";
+    /// Other requests hold the memory for bodies.
+    NoMemory = 503 "no_memory" "No memory for bodies";
     /// The log cannot be written or read.
     LogUnavailable = 503 "log_unavailable" "The log is not available";
     /// The service goes down.
@@ -366,10 +375,22 @@ impl From<NoFeed> for Problem {
     fn from(error: NoFeed) -> Self {
         let text = error.to_string();
         match error {
-            NoFeed::Full => Self::of(Code::TooManyReaders, text).after(5),
+            NoFeed::Full | NoFeed::Share => Self::of(Code::TooManyReaders, text).after(5),
             NoFeed::Ahead { .. } => Self::of(Code::PositionAhead, text),
             NoFeed::Stopping => Self::of(Code::Stopping, text),
         }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        let text = match full {
+            Full::All(all) => format!("{all} of these run already: wait until one is done"),
+            Full::Share(each) => {
+                format!("{each} of these run already for this session: wait until one is done")
+            }
+        };
+        Self::of(Code::TooManyAtOnce, text).after(10)
     }
 }
 
@@ -389,7 +410,9 @@ impl From<LoginError> for Problem {
             LoginError::TooMany(ms) => Self::too_many(ms),
             LoginError::Commit(error) => error.into(),
             LoginError::Pool(error) => error.into(),
-            LoginError::Length | LoginError::NoCurrent => Self::bad_request(error.to_string()),
+            LoginError::Length | LoginError::Placeholder | LoginError::NoCurrent => {
+                Self::bad_request(error.to_string())
+            }
             LoginError::Told => Self::of(Code::OfEnvironment, error.to_string()),
         }
     }
@@ -430,7 +453,9 @@ impl From<NotChecked> for Problem {
 impl From<NoCheckup> for Problem {
     fn from(error: NoCheckup) -> Self {
         match error {
-            NoCheckup::TooMany(_) => Self::of(Code::TooManyJobs, error.to_string()).after(10),
+            NoCheckup::TooMany(_) | NoCheckup::Share(_) => {
+                Self::of(Code::TooManyJobs, error.to_string()).after(10)
+            }
             NoCheckup::NoSuchKey(_) => Self::not_found(error.to_string()),
             NoCheckup::Stopping => Self::of(Code::Stopping, error.to_string()),
         }
@@ -449,7 +474,7 @@ mod tests {
             let (status, word, _) = code.parts();
             let declared = MEANINGS.iter().any(|(_, meant, _)| *meant == status);
             // Given by the doors, before any operation; the document tells of them all the same.
-            assert!(declared || matches!(status, 403 | 405 | 500), "{word}");
+            assert!(declared || matches!(status, 403 | 405 | 408 | 500), "{word}");
         }
     }
 }

@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     Tag, Token,
-    problem::{AUTH, Failure, INPUT, LOG, MISSING, Problem},
+    problem::{AUTH, BUSY, Failure, INPUT, LOG, MISSING, Problem},
 };
 use crate::{
     ledger::clock::millis_of,
@@ -301,9 +301,9 @@ impl RequestLogsApi {
         streamed: Query<Option<bool>>,
         /// With so many upstream tries or more.
         tries_min: Query<Option<u8>>,
-    ) -> Result<Export, Failure<{ INPUT | AUTH | LOG }>> {
+    ) -> Result<Export, Failure<{ INPUT | AUTH | BUSY | LOG }>> {
         let pool = super::serving(self.0.as_ref())?;
-        token.actor(pool)?;
+        let place = pool.exports.take(token.session(pool)?.caller())?;
         let asked = Asked {
             from: from.0,
             to: to.0,
@@ -319,7 +319,7 @@ impl RequestLogsApi {
             streamed: streamed.0,
             tries_min: tries_min.0,
         };
-        Ok(Export::begin(Arc::clone(pool), asked.filter()?, format.0).await?)
+        Ok(Export::begin(Arc::clone(pool), place, asked.filter()?, format.0).await?)
     }
 
     /// One request with its tries, and its bodies where they were kept

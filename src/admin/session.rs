@@ -17,6 +17,7 @@ use crate::{
     ledger::{clock::rfc3339, rules::logins::Who},
     network,
     pool::Pool,
+    sites,
 };
 
 pub(super) struct SessionApi(pub(super) Option<Arc<Pool>>);
@@ -102,12 +103,16 @@ enum LogoutAnswer {
     ),
 }
 
-/// Where a request comes from, and whether from this machine.
+/// Where a request comes from, and whether from this machine: through no proxy, and under no foreign name, by which a
+/// page of another site reaches it (DNS rebinding).
 pub(super) fn whence(request: &Request, pool: &Pool) -> (Option<IpAddr>, bool) {
-    let trusted = &pool.settings.now().trusted_proxies;
+    let settings = pool.settings.now();
+    let headers = request.headers();
     let peer = request.remote_addr().as_socket_addr().map(|address| address.ip());
-    let address = peer.map(|peer| network::client_address(peer, request.headers(), trusted));
-    (address, address.is_none_or(|address| address.is_loopback()))
+    let address = peer.map(|peer| network::client_address(peer, headers, &settings.trusted_proxies));
+    let named = sites::is_named_here(headers, request.original_uri(), settings.public_url.as_deref());
+    // Without a peer it is the command line's, within this process.
+    (address, peer.is_none() || (named && network::is_of_this_machine(peer, headers)))
 }
 
 /// Whether the browser spoke TLS, to the pool or to the proxy before it.
@@ -124,8 +129,9 @@ fn is_secure(request: &Request, pool: &Pool) -> bool {
 impl SessionApi {
     /// Log in
     ///
-    /// A login that was looked at is an event. Wrong ones from one address wait longer and longer, and so do those of
-    /// one name after many; one that comes too early is not looked at. The token comes in the body for programs and
+    /// A login that was looked at is an event; of wrong ones the first ten of a minute, and the number of the others.
+    /// Wrong ones from one address wait longer and longer, and so do those from one network or of one name after many;
+    /// one that comes too early is not looked at. While the log cannot be written, logins work without a record. The token comes in the body for programs and
     /// in a cookie for browsers; changes by cookie want the header `X-Requested-With: gemini-pool`.
     #[oai(path = "/login", method = "post", tag = "Tag::Session", operation_id = "login")]
     async fn login(
@@ -136,8 +142,7 @@ impl SessionApi {
         let pool = super::serving(self.0.as_ref())?;
         let (address, local) = whence(request, pool);
         let Login { username, password } = body.0;
-        let told = address.map(|address| address.to_string()).unwrap_or_default();
-        let who = Who::new(&username, told, local);
+        let who = Who::new(&username, address, local);
         let token = pool.log_in(&username, SecretString::from(password), who).await?;
         // A browser that forgets it a moment late does no harm.
         let seconds = (token.expires.saturating_sub(pool.clock.now()) + 999) / 1_000;
@@ -184,7 +189,6 @@ impl SessionApi {
         let pool = super::serving(self.0.as_ref())?;
         let session = token.session(pool)?;
         let (address, local) = whence(request, pool);
-        let address = address.map(|address| address.to_string()).unwrap_or_default();
         let NewPassword { current_password, new_password } = body.0;
         let (current, new) = (current_password.map(SecretString::from), new_password.map(SecretString::from));
         let made = pool.change_password(&session, current, new, (address, local)).await?;

@@ -1,8 +1,8 @@
 //! The administrator's name and password.
 //!
-//! Owns the comparison: Argon2id, whoever asks and whatever the name, one at a time because it takes memory on
-//! purpose. It refuses to know how often somebody may try ([`crate::ledger::rules::logins`]). Its invariant: a wrong
-//! name costs the same time as a wrong password.
+//! Owns the comparison: Argon2id, whoever asks and whatever the name, one at a time ([`super::turns`]). It refuses to
+//! know how often somebody may try ([`super::attempts`]). Its invariants: a wrong name costs the same time as a wrong
+//! password; and what a comparison came to is judged also when whoever asked for it is gone.
 
 use std::{
     fmt,
@@ -20,13 +20,12 @@ use argon2::{
 use projections::{Millis, Seq};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Role, Session, Signer, Token};
-use crate::locks::RwLock;
-
-/// Logins that may wait for their turn.
-const WAITING: usize = 64;
+use super::{
+    Role, Session, Signer, Token,
+    turns::{Kind, Place, Turns},
+};
+use crate::{locks::RwLock, network::Range};
 
 /// A password cannot be hashed.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +59,7 @@ pub struct Admins {
     signer: Signer,
     /// Of new tokens, in seconds.
     lifetime: AtomicU64,
-    waiting: Semaphore,
-    turn: Semaphore,
+    turns: Arc<Turns>,
     /// Logins that came too early, and were not looked at.
     unlooked: AtomicU64,
 }
@@ -73,10 +71,9 @@ impl fmt::Debug for Admins {
 }
 
 /// The right to look at one login, or to change the password; nobody else does meanwhile.
-pub struct Turn<'a> {
-    admins: &'a Admins,
-    _waiting: SemaphorePermit<'a>,
-    _turn: SemaphorePermit<'a>,
+pub struct Turn {
+    admins: Arc<Admins>,
+    _place: Place,
 }
 
 impl Admins {
@@ -89,8 +86,7 @@ impl Admins {
             told,
             signer,
             lifetime: AtomicU64::new(lifetime.as_secs()),
-            waiting: Semaphore::new(WAITING),
-            turn: Semaphore::new(1),
+            turns: Arc::default(),
             unlooked: AtomicU64::new(0),
         }
     }
@@ -123,11 +119,10 @@ impl Admins {
         self.told
     }
 
-    /// Waits for a turn; none: too many wait already.
-    pub async fn turn(&self) -> Option<Turn<'_>> {
-        let waiting = self.waiting.try_acquire().ok()?;
-        let turn = self.turn.acquire().await.ok()?;
-        Some(Turn { admins: self, _waiting: waiting, _turn: turn })
+    /// Waits for a turn; none: too many of that kind, or from that network, wait already.
+    pub async fn turn(self: &Arc<Self>, kind: Kind, network: Option<Range>) -> Option<Turn> {
+        let place = self.turns.take(kind, network).await?;
+        Some(Turn { admins: Arc::clone(self), _place: place })
     }
 
     /// A token for the command line.
@@ -146,13 +141,23 @@ impl Admins {
     }
 }
 
-impl Turn<'_> {
-    /// Whether these are the administrator's name and password.
-    pub async fn fits(&self, name: &str, password: SecretString) -> bool {
+impl Turn {
+    /// Looks whether these are the administrator's name and password, and has it judged; the turn comes back if they
+    /// are.
+    pub async fn fits(
+        self,
+        name: &str,
+        password: SecretString,
+        judge: impl FnOnce(bool) + Send + 'static,
+    ) -> Option<Self> {
         let hash = Arc::clone(&self.admins.hash.read());
-        let checked = tokio::task::spawn_blocking(move || verify_password(&password, &hash)).await;
         let named = bool::from(name.as_bytes().ct_eq(self.admins.name.as_bytes()));
-        checked.unwrap_or(false) & named
+        let checked = tokio::task::spawn_blocking(move || {
+            let fits = verify_password(&password, &hash) & named;
+            judge(fits);
+            fits.then_some(self)
+        });
+        checked.await.ok().flatten()
     }
 
     /// A token for the administrator, while the password is as the event `password` left it.
@@ -176,37 +181,43 @@ mod tests {
         SecretString::from(text.to_owned())
     }
 
-    fn admins() -> Admins {
+    fn admins() -> Arc<Admins> {
         let hash = hash_password(&secret("correct horse")).unwrap();
         let signer = Signer::new(&secret("0123456789abcdef"));
-        Admins::new("admin", &hash, false, signer, Duration::from_secs(60))
+        Arc::new(Admins::new("admin", &hash, false, signer, Duration::from_secs(60)))
+    }
+
+    async fn turn(admins: &Arc<Admins>) -> Turn {
+        admins.turn(Kind::ThisMachine, None).await.unwrap()
     }
 
     #[tokio::test]
     async fn only_the_right_name_and_the_right_password_fit_together() {
         let admins = admins();
-        let turn = admins.turn().await.unwrap();
-        assert!(turn.fits("admin", secret("correct horse")).await);
-        assert!(!turn.fits("root", secret("correct horse")).await);
-        assert!(!turn.fits("admin", secret("correct-horse")).await);
-        turn.change(&hash_password(&secret("another one")).unwrap());
-        assert!(!turn.fits("admin", secret("correct horse")).await);
-        assert!(turn.fits("admin", secret("another one")).await);
+        let fits = async |name: &str, password: &str| {
+            turn(&admins).await.fits(name, secret(password), |_| {}).await.is_some()
+        };
+        assert!(fits("admin", "correct horse").await);
+        assert!(!fits("root", "correct horse").await);
+        assert!(!fits("admin", "correct-horse").await);
+        turn(&admins).await.change(&hash_password(&secret("another one")).unwrap());
+        assert!(!fits("admin", "correct horse").await);
+        assert!(fits("admin", "another one").await);
     }
 
     #[tokio::test]
-    async fn one_has_its_turn_and_only_so_many_wait() {
+    async fn who_hangs_up_is_judged_all_the_same_and_makes_no_room_before() {
         let admins = admins();
-        let turn = admins.turn().await.unwrap();
-        let mut waiting: Vec<_> = (1..WAITING).map(|_| Box::pin(admins.turn())).collect();
-        for one in &mut waiting {
-            let polled =
-                std::future::poll_fn(|context| std::task::Poll::Ready(one.as_mut().poll(context).is_ready()));
-            assert!(!polled.await, "one at a time");
-        }
-        assert!(admins.turn().await.is_none(), "who comes now is sent away");
-        drop(turn);
-        assert!(waiting.remove(0).await.is_some());
+        let (judged, hears) = std::sync::mpsc::channel();
+        let mut looks = Box::pin(
+            turn(&admins).await.fits("admin", secret("wrong"), move |fits| judged.send(fits).unwrap()),
+        );
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(looks.as_mut().poll(context).is_ready()));
+        assert!(!polled.await);
+        drop(looks);
+        drop(turn(&admins).await);
+        assert_eq!(hears.try_recv(), Ok(false), "judged before the next one's turn");
     }
 
     #[tokio::test]

@@ -72,6 +72,15 @@ impl Session {
         }
     }
 
+    /// Whose places it takes: its own, but all calls of the command line are one caller.
+    #[must_use]
+    pub fn caller(&self) -> u128 {
+        match self.role {
+            Role::Cli => 0,
+            Role::Admin => self.token,
+        }
+    }
+
     /// Whether the log says that it is over: logged out, or from before the password changed.
     #[must_use]
     pub fn is_over(&self, sessions: &Sessions) -> bool {

@@ -39,8 +39,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret(
         "ALLOWED_API_KEYS",
-        "Access keys that apps may use, written like GEMINI_API_KEYS. One that is no longer named here loses \
-         its access at the next start. None at all: see ALLOW_ANONYMOUS.",
+        "Access keys that apps may use, written like GEMINI_API_KEYS; at least 16 characters each. One that is no \
+         longer named here loses its access at the next start. None at all: see ALLOW_ANONYMOUS.",
+    ),
+    setting(
+        "ALLOW_WEAK_KEYS",
+        "false",
+        "true: access keys below 16 characters are taken, and a MASTER_KEY that is a known placeholder, with a warning. \
+         false: they are refused, because they can be guessed.",
     ),
     setting("PORT", "8000", "Port to listen on; 0 takes a free one."),
     setting(
@@ -87,7 +93,10 @@ pub const SETTINGS: &[Setting] = &[
          or ./data.",
     ),
     setting("ADMIN_USERNAME", "admin", "Name of the administrator."),
-    secret("ADMIN_PASSWORD", "Password of the administrator. Default: one is made, and printed once."),
+    secret(
+        "ADMIN_PASSWORD",
+        "Password of the administrator; at least 8 characters. Default: one is made, and printed once.",
+    ),
     secret(
         "SECRET_KEY",
         "Signs administrators' access tokens; at least 16 characters. Default: made and kept in DATA_DIR/secret.key.",

@@ -130,8 +130,11 @@ mod tests {
 
     #[test]
     fn the_log_wins_and_what_it_does_not_say_stays() {
-        let start =
-            at_start(&[("MAX_ATTEMPTS", "5"), ("PUBLIC_URL", "http://a"), ("ALLOWED_API_KEYS", "a,b")]);
+        let start = at_start(&[
+            ("MAX_ATTEMPTS", "5"),
+            ("PUBLIC_URL", "http://a"),
+            ("ALLOWED_API_KEYS", "an-access-key-0001,an-access-key-0002"),
+        ]);
         let now = start.with(&told(&[("MAX_ATTEMPTS", " 2 "), ("PUBLIC_URL", "")])).unwrap();
         assert_eq!((now.max_attempts, now.public_url, now.allowed_api_keys.len()), (2, None, 2));
         let back = start.with(&told(&[("PUBLIC_URL", "")])).unwrap();

@@ -12,7 +12,9 @@ use std::{
 use projections::event::Strategy;
 use secrecy::SecretString;
 
-use super::{Config, Database, LogBodies, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown};
+use super::{
+    Config, Database, LogBodies, LogFailure, Mistake, Mistakes, Origin, SETTINGS, Setting, Shown, weak,
+};
 use crate::{gemini::route::Proxy, network::Range, sites::Origins};
 
 /// Where values come from, later ones winning.
@@ -62,9 +64,11 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         Database::Fjall(folder) => folder.clone(),
         Database::Memory => PathBuf::from("./data"),
     };
+    let allow_weak_keys = reader.flag("ALLOW_WEAK_KEYS");
     let config = Config {
-        gemini_api_keys: reader.list("GEMINI_API_KEYS"),
-        allowed_api_keys: reader.list("ALLOWED_API_KEYS"),
+        allow_weak_keys,
+        gemini_api_keys: reader.list("GEMINI_API_KEYS", None),
+        allowed_api_keys: reader.list("ALLOWED_API_KEYS", Some(allow_weak_keys)),
         port: reader.number("PORT", 0, u16::MAX),
         host: reader.optional("HOST", "an IP address such as 127.0.0.1 or ::", |text| text.parse().ok()),
         allow_anonymous: reader.flag("ALLOW_ANONYMOUS"),
@@ -78,13 +82,13 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
                 (1..=64).contains(&text.chars().count()).then(|| text.to_owned())
             })
             .unwrap_or_default(),
-        admin_password: reader.secret("ADMIN_PASSWORD", 8),
-        secret_key: reader.secret("SECRET_KEY", 16),
-        master_key: reader.secret("MASTER_KEY", 16),
+        admin_password: reader.secret("ADMIN_PASSWORD", 8, false),
+        secret_key: reader.secret("SECRET_KEY", 16, false),
+        master_key: reader.secret("MASTER_KEY", 16, allow_weak_keys),
         traces: reader.optional("OTEL_EXPORTER_OTLP_ENDPOINT", URL, |text| {
             format!("{}/v1/traces", url(text)?).parse().ok()
         }),
-        metrics_token: reader.secret("METRICS_TOKEN", 16),
+        metrics_token: reader.secret("METRICS_TOKEN", 16, false),
         access_token_lifetime: Duration::from_secs(
             60 * reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 1, 525_600),
         ),
@@ -309,11 +313,30 @@ impl Reader<'_> {
         self.get(name, "true or false", read).unwrap_or_default()
     }
 
-    fn secret(&mut self, name: &'static str, least: usize) -> Option<SecretString> {
+    fn placeholder(&mut self, name: &str, what: impl Display, shown: &str, allowed: bool) {
+        let told = format!(
+            "{what} `{}` is a placeholder that everybody knows: {}",
+            shown.escape_debug(),
+            weak::how_to_make(name)
+        );
+        if allowed {
+            self.warnings.push(format!("{name}: {told}"));
+        } else {
+            self.mistake(name, told);
+        }
+    }
+
+    /// `weak`: a placeholder is taken, with a warning.
+    fn secret(&mut self, name: &'static str, least: usize, weak: bool) -> Option<SecretString> {
         let (text, origin) = self.raw(name);
         self.show(name, if text.is_empty() { String::new() } else { "(set)".to_owned() }, origin);
-        if !text.is_empty() && text.chars().count() < least {
-            self.mistake(name, format_args!("wants at least {least} characters"));
+        if !text.is_empty() && weak::is_placeholder(&text) {
+            self.placeholder(name, "the value", &text, weak);
+        } else if !text.is_empty() && text.chars().count() < least {
+            self.mistake(
+                name,
+                format_args!("wants at least {least} characters: {}", weak::how_to_make(name)),
+            );
         }
         (!text.is_empty()).then(|| SecretString::from(text))
     }
@@ -361,7 +384,8 @@ impl Reader<'_> {
         origins
     }
 
-    fn list(&mut self, name: &'static str) -> Vec<SecretString> {
+    /// `weak`: the keys are the pool's own, so that their length is looked at, and may be short.
+    fn list(&mut self, name: &'static str, weak: Option<bool>) -> Vec<SecretString> {
         let (text, origin) = self.raw(name);
         let keys = split_keys(&text).unwrap_or_else(|| {
             self.mistake(name, "wants a JSON array of texts, or keys separated by commas, spaces or lines");
@@ -371,6 +395,25 @@ impl Reader<'_> {
         for (place, _) in keys.iter().enumerate().filter(|(_, key)| !sendable(key)) {
             let wants = format!("entry {} holds characters that no key has, or is over 512 long", place + 1);
             self.mistake(name, wants);
+        }
+        for (place, key) in keys.iter().enumerate().filter(|(_, key)| sendable(key)) {
+            let entry = place + 1;
+            if weak::is_placeholder(key) {
+                self.placeholder(name, format_args!("entry {entry}"), key, false);
+            } else if key.len() < weak::KEY_LENGTH && weak == Some(true) {
+                self.warnings.push(format!(
+                    "{name}: entry {entry} has fewer than {} characters, and can be guessed",
+                    weak::KEY_LENGTH
+                ));
+            } else if key.len() < weak::KEY_LENGTH && weak == Some(false) {
+                let wants = format!(
+                    "entry {entry} has fewer than {} characters, and can be guessed: {}. ALLOW_WEAK_KEYS=true takes it \
+                     as it is",
+                    weak::KEY_LENGTH,
+                    weak::how_to_make(name)
+                );
+                self.mistake(name, wants);
+            }
         }
         let count = keys.len();
         self.show(name, if count == 0 { String::new() } else { format!("({count} set)") }, origin);

@@ -11,15 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use projections::{Seq, filter::Filter};
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Feed, Found, PAGE_BEHIND,
     line::{self, Chunk},
 };
+use crate::shares::Share;
 
 /// After so long without a word the reader hears that the feed is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -43,14 +41,14 @@ pub struct Reader {
     checked: Option<Instant>,
     spoke: Instant,
     greeted: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 impl Reader {
     pub(super) fn new(
         feed: Arc<Feed>,
         news: watch::Receiver<bool>,
-        place: OwnedSemaphorePermit,
+        place: Share,
         after: Seq,
         filter: Filter,
         allowed: Allowed,

@@ -53,7 +53,7 @@ async fn readers_of_every_speed_get_every_event_once_and_in_order() {
     let mut readers = Vec::new();
     for number in 0..12_u64 {
         let after = number * 90;
-        let mut reader = feed.listen(Some(after), Filter::default(), always()).unwrap();
+        let mut reader = feed.listen(1, Some(after), Filter::default(), always()).unwrap();
         readers.push(tokio::spawn(async move {
             let mut seen = Vec::new();
             while seen.last().is_none_or(|last| *last < ALL) {
@@ -83,11 +83,11 @@ async fn without_a_position_it_begins_now_and_says_so() {
     let ledger = ledger();
     write(&ledger, 5).await;
     let feed = Feed::new(ledger.clone());
-    let mut reader = feed.listen(None, Filter::default(), always()).unwrap();
+    let mut reader = feed.listen(1, None, Filter::default(), always()).unwrap();
     assert_eq!(blocks(&reader.next().await.unwrap()), [(5, false)]);
     write(&ledger, 2).await;
     assert_eq!(read_to(&mut reader, 7).await, [6, 7]);
-    let ahead = feed.listen(Some(8), Filter::default(), always()).err();
+    let ahead = feed.listen(1, Some(8), Filter::default(), always()).err();
     assert_eq!(ahead, Some(NoFeed::Ahead { last: 7 }));
 }
 
@@ -96,7 +96,7 @@ async fn who_wants_little_hears_where_it_is() {
     let ledger = ledger();
     write(&ledger, 10_000).await;
     let feed = Feed::new(ledger.clone());
-    let mut reader = feed.listen(Some(0), nothing(), always()).unwrap();
+    let mut reader = feed.listen(1, Some(0), nothing(), always()).unwrap();
     assert_eq!(blocks(&reader.next().await.unwrap()), [(0, false)]);
     let mut place = 0;
     while place < 8_192 {
@@ -115,24 +115,28 @@ async fn a_feed_ends_when_the_server_stops_and_when_the_token_does() {
     let allowed = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&allowed);
     let asks = Box::new(move || asked.load(Ordering::Relaxed));
-    let mut reader = feed.listen(None, Filter::default(), asks).unwrap();
-    let mut other = feed.listen(None, Filter::default(), always()).unwrap();
+    let mut reader = feed.listen(1, None, Filter::default(), asks).unwrap();
+    let mut other = feed.listen(1, None, Filter::default(), always()).unwrap();
     assert!(reader.next().await.is_some() && other.next().await.is_some());
     allowed.store(false, Ordering::Relaxed);
     assert!(reader.next().await.is_none(), "its token has ended");
     feed.stop();
     assert!(other.next().await.is_none(), "the server stops");
-    assert_eq!(feed.listen(None, Filter::default(), always()).err(), Some(NoFeed::Stopping));
+    assert_eq!(feed.listen(1, None, Filter::default(), always()).err(), Some(NoFeed::Stopping));
 }
 
 #[tokio::test]
 async fn as_many_as_may_listen_and_whoever_leaves_makes_room() {
     let feed = Feed::new(ledger());
     let mut readers: Vec<_> =
-        (0..READERS).map(|_| feed.listen(None, Filter::default(), always()).unwrap()).collect();
-    assert_eq!(feed.listen(None, Filter::default(), always()).err(), Some(NoFeed::Full));
+        (0..OF_SESSION).map(|_| feed.listen(1, None, Filter::default(), always()).unwrap()).collect();
+    assert_eq!(feed.listen(1, None, Filter::default(), always()).err(), Some(NoFeed::Share));
+    let sessions = (OF_SESSION..READERS).map(|number| 2 + (number / OF_SESSION) as u128);
+    readers.extend(sessions.map(|session| feed.listen(session, None, Filter::default(), always()).unwrap()));
+    assert_eq!(feed.readers(), READERS);
+    assert_eq!(feed.listen(99, None, Filter::default(), always()).err(), Some(NoFeed::Full));
     readers.pop();
-    assert!(feed.listen(None, Filter::default(), always()).is_ok());
+    assert!(feed.listen(99, None, Filter::default(), always()).is_ok());
 }
 
 #[tokio::test]
@@ -140,7 +144,7 @@ async fn nobody_listens_and_nothing_is_kept() {
     let ledger = ledger();
     let feed = Feed::new(ledger.clone());
     for round in 1..4 {
-        let mut reader = feed.listen(None, Filter::default(), always()).unwrap();
+        let mut reader = feed.listen(1, None, Filter::default(), always()).unwrap();
         write(&ledger, 3).await;
         assert_eq!(read_to(&mut reader, 3 * round).await.len(), 3);
         drop(reader);

@@ -82,7 +82,15 @@ impl Meter {
     }
 }
 
-fn blocks(bytes: usize) -> u32 {
+/// The memory for all bodies together, of apps' requests, of administrators' and of Live sessions.
+#[must_use]
+pub fn memory(bytes: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((bytes / BLOCK).min(Semaphore::MAX_PERMITS)))
+}
+
+/// So many bytes, in blocks.
+#[must_use]
+pub fn blocks(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX)
 }
 

@@ -14,8 +14,8 @@ use super::prober::{Checked, NotChecked, Prober};
 use crate::ledger::clock::Clock;
 use crate::locks::Mutex;
 
-/// Jobs that run at once.
-const RUNNING: usize = 4;
+/// Jobs that run at once, and of those for one caller.
+const RUNNING: (usize, usize) = (8, 4);
 /// Checks at once, of all jobs together: the prober's own keep some of its places.
 const AT_ONCE: usize = 2;
 /// Jobs kept, and how long one is kept after its end.
@@ -55,6 +55,9 @@ pub enum NoCheckup {
     /// As many as may run already do.
     #[error("{0} jobs run already: wait until one is done, or cancel one")]
     TooMany(usize),
+    /// As many as may run for one caller already do.
+    #[error("{0} jobs of this session run already: wait until one is done, or cancel one")]
+    Share(usize),
     /// One of the keys is not there.
     #[error("there is no key {0}")]
     NoSuchKey(KeyId),
@@ -65,6 +68,7 @@ pub enum NoCheckup {
 
 struct Kept {
     job: Job,
+    caller: u128,
     cancel: CancellationToken,
 }
 
@@ -98,7 +102,13 @@ impl Checkups {
     ///
     /// # Errors
     /// [`NoCheckup`].
-    pub fn begin(&self, keys: Vec<KeyId>, model: Option<String>, actor: Actor) -> Result<Job, NoCheckup> {
+    pub fn begin(
+        &self,
+        keys: Vec<KeyId>,
+        model: Option<String>,
+        actor: Actor,
+        caller: u128,
+    ) -> Result<Job, NoCheckup> {
         if self.stop.is_cancelled() {
             return Err(NoCheckup::Stopping);
         }
@@ -108,9 +118,14 @@ impl Checkups {
         self.prober.knows(&keys).map_err(NoCheckup::NoSuchKey)?;
         let now = self.clock.now();
         let mut jobs = self.jobs.lock();
-        let running = jobs.values().filter(|kept| kept.job.ended.is_none()).count();
-        if running >= RUNNING {
-            return Err(NoCheckup::TooMany(running));
+        let running = || jobs.values().filter(|kept| kept.job.ended.is_none());
+        let own = running().filter(|kept| kept.caller == caller).count();
+        if own >= RUNNING.1 {
+            return Err(NoCheckup::Share(own));
+        }
+        let all = running().count();
+        if all >= RUNNING.0 {
+            return Err(NoCheckup::TooMany(all));
         }
         forget_old(&mut jobs, now);
         let id = uuid::Uuid::now_v7().simple().to_string();
@@ -123,7 +138,7 @@ impl Checkups {
             ended: None,
         };
         let cancel = self.stop.child_token();
-        jobs.insert(id.clone(), Kept { job: job.clone(), cancel: cancel.clone() });
+        jobs.insert(id.clone(), Kept { job: job.clone(), caller, cancel: cancel.clone() });
         drop(jobs);
         let round = Round {
             id,
@@ -163,7 +178,7 @@ impl Checkups {
     /// Cuts a job short and forgets it; gives what it was, with what it found.
     #[must_use]
     pub fn cancel(&self, id: &str) -> Option<Job> {
-        let Kept { mut job, cancel } = self.jobs.lock().remove(id)?;
+        let Kept { mut job, cancel, .. } = self.jobs.lock().remove(id)?;
         cancel.cancel();
         if job.ended.is_none() {
             (job.stage, job.ended) = (Stage::Cancelled, Some(self.clock.now()));

@@ -1,20 +1,25 @@
 //! Administrators coming and going, and their password.
 //!
-//! Its invariant: a login is looked at only when its time has come, and what it came to is in the log before it is
-//! answered; so a restart forgets no wrong login, no ended session and no changed password.
+//! Its invariants: a login is looked at only when its time has come; what it came to is counted at once, and is in the
+//! log before it is answered, where there is a log and it is one of the first of its minute. A restart forgets no ended
+//! session, no changed password, and no delay that was recorded.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use projections::Millis;
 use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
 
 use super::{ADMIN_PASSWORD, ADMIN_TOLD, Error, Pool, made_up};
 use crate::{
-    auth::{self, Role, Session, Token, hash_password, verify_password},
-    config::Config,
+    auth::{self, Kind, Role, Session, Token, hash_password, verify_password},
+    config::{Config, weak::is_placeholder},
     journal::SecretChange,
     ledger::{
         CommitError,
-        rules::logins::{self, Who},
+        rules::logins::{self, Fact, Who},
     },
+    network::networks,
     vault::{self, Vault},
 };
 
@@ -22,6 +27,8 @@ use crate::{
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=1_024;
 /// When somebody who finds too many logins waiting is told to come back.
 const CROWDED: Millis = 1_000;
+/// How often the log hears of wrong logins that were only counted.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Why a login, or another password, is refused.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +50,9 @@ pub enum LoginError {
     /// The new password is too short, or too long.
     #[error("`new_password` wants {} to {} characters", PASSWORD.start(), PASSWORD.end())]
     Length,
+    /// The new password is one that everybody knows.
+    #[error("`new_password` is a placeholder that everybody knows: leave it out, and one is made")]
+    Placeholder,
     /// The current password is missing.
     #[error("`current_password` is wanted")]
     NoCurrent,
@@ -52,46 +62,88 @@ pub enum LoginError {
 }
 
 impl Pool {
-    /// Checks a name and a password.
+    /// Checks a name and a password. Without a log it works too, so that an administrator sees why there is none.
     ///
     /// # Errors
     /// [`LoginError`].
     pub async fn log_in(&self, name: &str, password: SecretString, who: Who) -> Result<Token, LoginError> {
         let turn = self.prove(name, password, &who).await?;
-        self.ledger.commit(move |_| logins::right(&who)).await?;
+        // Of the password that was compared: if it changes now, the token ends.
         let since = self.ledger.state().sessions.password();
-        Ok(turn.token(since, self.clock.now()))
+        let token = turn.token(since, self.clock.now());
+        drop(turn);
+        match self.ledger.commit(move |_| logins::right(&who)).await {
+            Err(CommitError::Log(_) | CommitError::NotDurable(_)) => {
+                tracing::warn!("an administrator logged in, and the log does not have it");
+            }
+            other => other?,
+        }
+        Ok(token)
     }
 
     /// Waits for the turn, and looks at a name and a password; what is wrong is recorded.
-    async fn prove(
-        &self,
-        name: &str,
-        password: SecretString,
-        who: &Who,
-    ) -> Result<auth::Turn<'_>, LoginError> {
+    async fn prove(&self, name: &str, password: SecretString, who: &Who) -> Result<auth::Turn, LoginError> {
+        let is_known = self.attempts.is_known(who, &self.ledger.state().sessions, self.clock.now());
+        let kind = match (who.local, is_known) {
+            (true, _) => Kind::ThisMachine,
+            (false, true) => Kind::Known,
+            (false, false) => Kind::Other,
+        };
         // Before it waits, because most of an attack ends here; and after, because others were looked at meanwhile.
-        self.its_time(who)?;
-        let turn = self.admins.turn().await.ok_or_else(|| {
+        self.its_time(who, is_known)?;
+        let widest = who.address.map(networks).unwrap_or_default().pop();
+        let turn = self.admins.turn(kind, widest).await.ok_or_else(|| {
             self.admins.too_early();
             LoginError::TooMany(CROWDED)
         })?;
-        self.its_time(who)?;
-        if turn.fits(name, password).await {
+        self.its_time(who, is_known)?;
+        let (attempts, clock, judged) = (Arc::clone(&self.attempts), self.clock.clone(), who.clone());
+        let judge = move |fits: bool| {
+            if fits {
+                attempts.right(&judged);
+                return;
+            }
+            let wait_ms = attempts.wrong(&judged, clock.now());
+            if wait_ms > 0 {
+                tracing::debug!(address = judged.told_address(), wait_ms, "wrong logins: further ones wait");
+            }
+        };
+        if let Some(turn) = turn.fits(name, password, judge).await {
             return Ok(turn);
         }
-        let (by, now) = (who.clone(), self.clock.now());
-        self.ledger.commit(move |state| logins::wrong(state, &by, now)).await?;
-        let wait_ms = logins::wait(&self.ledger.state().sessions, who, now);
-        if wait_ms > 0 {
-            let unlooked = self.admins.unlooked();
-            tracing::warn!(address = who.address, wait_ms, unlooked, "wrong logins: further ones wait");
-        }
+        self.tell_of_logins(false).await;
         Err(LoginError::Wrong)
     }
 
-    fn its_time(&self, who: &Who) -> Result<(), LoginError> {
-        match logins::wait(&self.ledger.state().sessions, who, self.clock.now()) {
+    /// Has the log hear of wrong logins. `all`: also how many there were in a minute that goes on.
+    async fn tell_of_logins(&self, all: bool) {
+        let facts = self.attempts.untold(self.clock.now(), all);
+        let more = facts.iter().find_map(|fact| match fact {
+            Fact::More(more) => Some(*more),
+            _ => None,
+        });
+        if let Some(logins) = more {
+            let unlooked = self.admins.unlooked();
+            tracing::warn!(logins, unlooked, "wrong logins beyond the first ten of a minute");
+        }
+        if facts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ledger.commit(move |_| logins::wrong(facts)).await {
+            tracing::warn!(%error, "the log does not have the last wrong logins");
+        }
+    }
+
+    /// Tells the log of the wrong logins that nobody waited for, each minute and at the end.
+    pub async fn tell_of_logins_until(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(MINUTE)).await.is_some() {
+            self.tell_of_logins(false).await;
+        }
+        self.tell_of_logins(true).await;
+    }
+
+    fn its_time(&self, who: &Who, is_known: bool) -> Result<(), LoginError> {
+        match self.attempts.wait(who, is_known, self.clock.now()) {
             0 => Ok(()),
             ms => {
                 self.admins.too_early();
@@ -127,16 +179,22 @@ impl Pool {
         session: &Session,
         current: Option<SecretString>,
         new: Option<SecretString>,
-        address: (String, bool),
+        address: (Option<IpAddr>, bool),
     ) -> Result<Option<SecretString>, LoginError> {
         if self.admins.is_told() {
             return Err(LoginError::Told);
+        }
+        if new.as_ref().is_some_and(|new| is_placeholder(new.expose_secret())) {
+            return Err(LoginError::Placeholder);
         }
         if new.as_ref().is_some_and(|new| !PASSWORD.contains(&new.expose_secret().chars().count())) {
             return Err(LoginError::Length);
         }
         let turn = match (session.role, current) {
-            (Role::Cli, _) => self.admins.turn().await.ok_or(LoginError::TooMany(CROWDED))?,
+            (Role::Cli, _) => {
+                let turn = self.admins.turn(Kind::ThisMachine, None).await;
+                turn.ok_or(LoginError::TooMany(CROWDED))?
+            }
             (Role::Admin, None) => return Err(LoginError::NoCurrent),
             (Role::Admin, Some(current)) => {
                 let who = Who::new(&session.name, address.0, address.1);

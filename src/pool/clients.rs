@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Pool};
 use crate::{
+    config::weak::{KEY_LENGTH, is_placeholder},
     ledger::{
         CommitError,
         rules::{self, ClientWishes, NewClient, Refused},
@@ -16,8 +17,18 @@ use crate::{
     vault::{self, UpstreamKey},
 };
 
-/// Characters of an access key that an operator gives, at least and at most.
-const LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
+/// Characters of an access key that an operator gives, at most.
+const LONGEST: usize = 512;
+
+/// What an access key that somebody gives wants instead; none: it is good.
+pub(super) fn is_no_access_key(text: &str, allow_weak: bool) -> Option<String> {
+    let least = if allow_weak { 1 } else { KEY_LENGTH };
+    if !(least..=LONGEST).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some(format!("wants {least} to {LONGEST} visible ASCII characters, without spaces"));
+    }
+    is_placeholder(text)
+        .then(|| "is a placeholder that everybody knows: leave it out, and one is made".to_owned())
+}
 
 /// A client's access key, to be shown once.
 pub struct AccessKey {
@@ -91,12 +102,7 @@ impl Pool {
         let refused = |refused: Refused| Error::Commit(CommitError::Refused(refused));
         if let Some(given) = &given {
             let text = given.expose_secret();
-            if !LENGTH.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let wants = format!(
-                    "wants {} to {} visible ASCII characters, without spaces",
-                    LENGTH.start(),
-                    LENGTH.end()
-                );
+            if let Some(wants) = is_no_access_key(text, self.settings.now().allow_weak_keys) {
                 return Err(refused(Refused::BadValue { name: "secret", wants }));
             }
             let upstream = UpstreamKey::new(text).ok().map(|key| self.vault.fingerprint(&key));

@@ -12,7 +12,7 @@ use projections::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::{Error, GivenKey, GivenResult, Pool, keys::ways};
+use super::{Error, GivenKey, GivenResult, Pool, clients::is_no_access_key, keys::ways};
 use crate::{
     ledger::{
         CommitError,
@@ -56,7 +56,9 @@ impl Pool {
         let _sealing = self.vault.sealing().await;
         let mut prepared = self.prepare(keys)?;
         let (new_keys, routes) = prepared.take();
-        let fits: Vec<bool> = clients.iter().map(|client| is_access_key(client.expose_secret())).collect();
+        let weak = self.settings.now().allow_weak_keys;
+        let fits = |client: &SecretString| is_no_access_key(client.expose_secret(), weak).is_none();
+        let fits: Vec<bool> = clients.iter().map(fits).collect();
         let new_clients = clients.iter().zip(&fits).filter(|(_, fits)| **fits).map(|(client, _)| {
             let client = client.expose_secret().as_bytes();
             NewClient { digest: self.vault.client_digest(client), tail: vault::tail_of(client) }
@@ -109,9 +111,4 @@ impl Pool {
         self.ledger.note(KeysExported { keys, actor, address }).await?;
         Ok(exported)
     }
-}
-
-/// What can stand in a header.
-fn is_access_key(text: &str) -> bool {
-    (1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

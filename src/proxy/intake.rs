@@ -71,11 +71,6 @@ impl Body {
 /// Members that hold a picture or a sound: of those, bytes tell nothing of tokens.
 const MEDIA: [&[u8]; 4] = [b"inlineData", b"inline_data", b"image_url", b"input_audio"];
 
-/// The memory for all bodies together.
-pub(super) fn memory(bytes: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new((bytes / BLOCK).min(Semaphore::MAX_PERMITS)))
-}
-
 /// Whether a body is passed on: pieces of an upload are for the one project where it began, and a client that sent one
 /// in vain asks how far it came.
 pub(super) fn passes(body: &poem::Body, asked: &Asked) -> bool {

@@ -33,6 +33,8 @@ pub enum Refusal {
         /// Whether there was one.
         presented: bool,
     },
+    /// An unknown credential, after so many of one address that not even their refusals are held any more.
+    TooManyGuesses,
     /// A request without a credential that a page of another site may have made.
     OtherSite,
     /// A known client that may not.
@@ -128,6 +130,7 @@ impl Refusal {
         match self {
             Self::Target(_) => "BAD_PATH",
             Self::Unknown { .. } => "CLIENT_KEY_INVALID",
+            Self::TooManyGuesses => "TOO_MANY_WRONG_KEYS",
             Self::OtherSite => "OTHER_SITE",
             Self::Denied(denied) => denied::reason(denied),
             Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
@@ -176,7 +179,7 @@ impl Refusal {
             Self::AllOut { daily: true, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "quota_exceeded")
             }
-            Self::AllOut { .. } | Self::QueueFull { .. } | Self::OwnerOut { .. } => {
+            Self::AllOut { .. } | Self::QueueFull { .. } | Self::OwnerOut { .. } | Self::TooManyGuesses => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
             }
             Self::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
@@ -200,6 +203,9 @@ impl Refusal {
             }
             Self::Unknown { presented: true } => "Gemini-Pool does not know this access key. It wants one of its own \
                  (ALLOWED_API_KEYS, or `gemini-pool clients create`), not a Google API key."
+                .to_owned(),
+            Self::TooManyGuesses => "Too many wrong access keys came from this address: Gemini-Pool knows none of them. \
+                 Please retry in 5s."
                 .to_owned(),
             Self::OtherSite => "This Gemini-Pool has no access keys, and so it takes nothing from pages of other sites, \
                  nor by a name that is neither this machine's own nor that of PUBLIC_URL. With an access key \
@@ -286,6 +292,7 @@ impl Refusal {
             Self::QueueFull { back_in, .. } | Self::ModelDown { back_in, .. } => Some(*back_in),
             Self::Denied(denied) => denied::retry_in(denied),
             Self::NoMemory | Self::Stopping | Self::TriesSpent { .. } => Some(1_000),
+            Self::TooManyGuesses => Some(5_000),
             _ => None,
         }
     }
@@ -329,6 +336,10 @@ impl Refusal {
         let headers = response.headers_mut();
         if let Some(ms) = self.retry_in() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds_up(ms).min(RETRY_AFTER_MOST)));
+        }
+        if *self == Self::TooManyGuesses {
+            // Another guess wants another connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if *self == Self::NoUpgrade {
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -195,7 +195,7 @@ async fn a_thousand_wrong_logins_are_slowed_down_and_the_right_one_works_after()
     assert!((5..=most).contains(&counts.0), "{} of 1,000 were looked at in {seconds} s", counts.0);
     let grown = resident().saturating_sub(before);
     assert!(grown < 40_000, "{grown} kB more");
-    // Not even the right one is looked at before its time, and a restart does not shorten it.
+    // Not even the right one is looked at before its time.
     assert_eq!(log_in(&server.origin, "admin", PASSWORD).await.status(), 429);
     let server = server.kill().start();
     let early = log_in(&server.origin, "admin", PASSWORD).await;
@@ -210,9 +210,9 @@ async fn a_thousand_wrong_logins_are_slowed_down_and_the_right_one_works_after()
         }
     }
     let operator = server.operator().await;
-    let wrong = operator.events_of("AdminLoginFailed", counts.0).await;
+    let wrong = operator.events_of("AdminLoginFailed", counts.0.min(10)).await;
     assert!(wrong.iter().all(|event| event["address"] == "127.0.0.1"));
-    let delayed = operator.events_of("AdminLoginsDelayed", counts.0 - 4).await;
+    let delayed = operator.events_of("AdminLoginsDelayed", counts.0.min(10) - 4).await;
     assert_eq!(delayed[0]["failures"], 5);
 }
 

@@ -15,14 +15,14 @@ pub(crate) const KEYS: [&str; 4] =
     ["AIza-alpha-0001", "AIza-alpha-0002", "AIza-beta-00003", "AIza-beta-00004"];
 /// Access keys of eight apps: more than enough that not all of them have their home in one project.
 const APPS: [&str; 8] = [
-    "app-1-0001",
-    "app-2-0002",
-    "app-3-0003",
-    "app-4-0004",
-    "app-5-0005",
-    "app-6-0006",
-    "app-7-0007",
-    "app-8-0008",
+    "app-1-of-eight-0001",
+    "app-2-of-eight-0002",
+    "app-3-of-eight-0003",
+    "app-4-of-eight-0004",
+    "app-5-of-eight-0005",
+    "app-6-of-eight-0006",
+    "app-7-of-eight-0007",
+    "app-8-of-eight-0008",
 ];
 
 /// A Google of two projects, with a small upload granularity.

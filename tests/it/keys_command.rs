@@ -169,23 +169,24 @@ async fn access_keys_come_and_go_with_the_environment() {
     let opens = async |server: &Server, key: &str| {
         server.app_with(Some(key)).generate("gemini-2.5-flash", "Hello").await.0 == 200
     };
-    let server = Setup::new(&google, &KEYS).with("ALLOWED_API_KEYS", "old-key,common-key").start();
+    let server =
+        Setup::new(&google, &KEYS).with("ALLOWED_API_KEYS", "old-key-of-an-app,common-key-of-an-app").start();
     assert!(
-        opens(&server, "old-key").await
-            && opens(&server, "common-key").await
-            && !opens(&server, "new-key").await
+        opens(&server, "old-key-of-an-app").await
+            && opens(&server, "common-key-of-an-app").await
+            && !opens(&server, "new-key-of-an-app").await
     );
-    let server = server.stop().0.with("ALLOWED_API_KEYS", "common-key,new-key").start();
+    let server = server.stop().0.with("ALLOWED_API_KEYS", "common-key-of-an-app,new-key-of-an-app").start();
     assert!(
-        !opens(&server, "old-key").await
-            && opens(&server, "common-key").await
-            && opens(&server, "new-key").await
+        !opens(&server, "old-key-of-an-app").await
+            && opens(&server, "common-key-of-an-app").await
+            && opens(&server, "new-key-of-an-app").await
     );
-    let server = server.stop().0.with("ALLOWED_API_KEYS", "common-key,old-key").start();
+    let server = server.stop().0.with("ALLOWED_API_KEYS", "common-key-of-an-app,old-key-of-an-app").start();
     assert!(
-        opens(&server, "old-key").await
-            && opens(&server, "common-key").await
-            && !opens(&server, "new-key").await
+        opens(&server, "old-key-of-an-app").await
+            && opens(&server, "common-key-of-an-app").await
+            && !opens(&server, "new-key-of-an-app").await
     );
     let log = server.stop().0.log();
     let ids: Vec<Value> = of_type(&log, "Answered")

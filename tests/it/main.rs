@@ -22,6 +22,7 @@ mod documents;
 mod edges;
 mod explaining;
 mod feed;
+mod intruders;
 mod keys_api;
 mod keys_command;
 mod keys_said;

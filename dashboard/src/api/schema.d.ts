@@ -625,8 +625,9 @@ export interface paths {
         put?: never;
         /**
          * Log in
-         * @description A login that was looked at is an event. Wrong ones from one address wait longer and longer, and so do those of
-         *     one name after many; one that comes too early is not looked at. The token comes in the body for programs and
+         * @description A login that was looked at is an event; of wrong ones the first ten of a minute, and the number of the others.
+         *     Wrong ones from one address wait longer and longer, and so do those from one network or of one name after many;
+         *     one that comes too early is not looked at. While the log cannot be written, logins work without a record. The token comes in the body for programs and
          *     in a cookie for browsers; changes by cookie want the header `X-Requested-With: gemini-pool`.
          */
         post: operations["login"];
@@ -3937,6 +3938,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Detail"];
             };
         };
+        /** @description The body did not arrive within 30 seconds (`body_too_slow`). */
+        BodyTooSlow: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
         /** @description A change by a browser's cookie that may be another site's (`cross_site`). It wants the header `X-Requested-With: gemini-pool`; a change by a bearer token does not. */
         CrossSite: {
             headers: {
@@ -3948,6 +3958,24 @@ export interface components {
         };
         /** @description A fault of the pool's own (`internal`); its log says more. */
         Internal: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+        /** @description Other requests hold the memory for bodies (`no_memory`): try again. */
+        NoMemory: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Detail"];
+            };
+        };
+        /** @description As many calls with an `Idempotency-Key` as may run already do (`too_many_repeats`): try again after `Retry-After` seconds. */
+        TooManyRepeats: {
             headers: {
                 [name: string]: unknown;
             };
@@ -4010,6 +4038,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -4170,6 +4199,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -4206,6 +4236,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            429: components["responses"]["TooManyRepeats"];
             500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
@@ -4333,6 +4364,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description It was changed meanwhile: its ETag is not the one in If-Match. */
             412: {
                 headers: {
@@ -4510,6 +4542,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -4555,6 +4588,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            429: components["responses"]["TooManyRepeats"];
             500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
@@ -4663,6 +4697,17 @@ export interface operations {
             /** @description No token, or none that is good. */
             401: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Too many: try again later. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -5305,6 +5350,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -5341,6 +5387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            429: components["responses"]["TooManyRepeats"];
             500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
@@ -5415,6 +5462,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5442,6 +5490,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            429: components["responses"]["TooManyRepeats"];
             500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
@@ -5513,6 +5562,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -5610,6 +5660,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5698,6 +5749,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5786,6 +5838,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5880,6 +5933,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -5977,6 +6031,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6088,6 +6143,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6177,6 +6233,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6189,6 +6246,17 @@ export interface operations {
             /** @description The body is not JSON. */
             415: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
+            /** @description Too many: try again later. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -6266,6 +6334,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description Something stands in the way. */
             409: {
                 headers: {
@@ -6302,6 +6371,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            429: components["responses"]["TooManyRepeats"];
             500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
@@ -6538,6 +6608,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description It was changed meanwhile: its ETag is not the one in If-Match. */
             412: {
                 headers: {
@@ -6816,6 +6887,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -6950,6 +7022,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -7078,6 +7151,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description The body is too large. */
             413: {
                 headers: {
@@ -7436,6 +7510,17 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Detail"];
                 };
             };
+            /** @description Too many: try again later. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Detail"];
+                };
+            };
             500: components["responses"]["Internal"];
             /** @description The log cannot be written or read, or the service stops; nothing was changed. */
             503: {
@@ -7707,6 +7792,7 @@ export interface operations {
                 };
             };
             403: components["responses"]["CrossSite"];
+            408: components["responses"]["BodyTooSlow"];
             /** @description It was changed meanwhile: its ETag is not the one in If-Match. */
             412: {
                 headers: {

@@ -111,6 +111,7 @@ export const en = {
     refusal: {
       BAD_PATH: 'No such path',
       CLIENT_KEY_INVALID: 'Access key not known',
+      TOO_MANY_WRONG_KEYS: 'Too many wrong access keys',
       CLIENT_DISABLED: 'Access key disabled',
       CLIENT_EXPIRED: 'Access key expired',
       CLIENT_ADDRESS: 'Address not allowed',
@@ -377,6 +378,7 @@ export const zh: typeof en = {
     refusal: {
       BAD_PATH: '路徑不存在',
       CLIENT_KEY_INVALID: '存取金鑰無效',
+      TOO_MANY_WRONG_KEYS: '錯誤的存取金鑰過多',
       CLIENT_DISABLED: '存取金鑰已停用',
       CLIENT_EXPIRED: '存取金鑰已過期',
       CLIENT_ADDRESS: '來源位址不允許',

@@ -21,6 +21,9 @@ pub struct AdminLoginFailed {
     pub name: String,
     /// Where from.
     pub address: String,
+    /// Failed logins that it stands for: 1. Of those beyond the first ten of a minute only the number is recorded, with
+    /// neither a name nor an address.
+    pub count: u32,
 }
 
 /// See [`Event::AdminLoggedOut`](super::Event::AdminLoggedOut).
@@ -48,7 +51,7 @@ pub struct AdminPasswordChanged {
 pub struct AdminLoginsDelayed {
     /// For this name, cut at 64 bytes; none: for any.
     pub name: Option<String>,
-    /// From this address; none: from any.
+    /// From this address, or this network such as 2001:db8:7::/48; none: from any.
     pub address: Option<String>,
     /// Wrong logins in a row.
     pub failures: u32,

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answered, Attempted, GateClosed, GateOpened, Opened, Outcome, PassedOver, ResourceBound, Scope, Strategy,
-    Tokens, Verdict, Violation, Why,
+    AdminLoginFailed, Answered, Attempted, GateClosed, GateOpened, Opened, Outcome, PassedOver,
+    ResourceBound, Scope, Strategy, Tokens, Verdict, Violation, Why,
 };
 use crate::id::{ClientId, KeyId, Millis, RequestId, Seq};
 
@@ -15,12 +15,26 @@ use crate::id::{ClientId, KeyId, Millis, RequestId, Seq};
 #[macro_export]
 macro_rules! for_each_old_event {
     ($each:ident) => {
+        $each!(AdminLoginFailed, AdminLoginFailed1, 31, 1);
         $each!(GateClosed, GateClosed1, 101, 1);
         $each!(GateOpened, GateOpened1, 102, 1);
         $each!(ResourceBound, ResourceBound1, 103, 1);
         $each!(Attempted, Attempted1, 200, 1);
         $each!(Answered, Answered1, 201, 1);
     };
+}
+
+/// [`AdminLoginFailed`], when each was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminLoginFailed1 {
+    name: String,
+    address: String,
+}
+
+impl From<AdminLoginFailed1> for AdminLoginFailed {
+    fn from(old: AdminLoginFailed1) -> Self {
+        Self { name: old.name, address: old.address, count: 1 }
+    }
 }
 
 /// [`GateClosed`], before there were probes.

@@ -170,7 +170,12 @@ fn of_admins() -> impl Strategy<Value = Event> {
     let address = || word(&["::1", "10.0.0.1", ""]);
     prop_oneof![
         (name(), address()).prop_map(|(name, address)| AdminLoggedIn { name, address }.into()),
-        (name(), address()).prop_map(|(name, address)| AdminLoginFailed { name, address }.into()),
+        (name(), address(), 1_u32..3).prop_map(|(name, address, count)| AdminLoginFailed {
+            name,
+            address,
+            count
+        }
+        .into()),
         (name(), 0u128..5, time())
             .prop_map(|(name, token, expires)| AdminLoggedOut { name, token, expires }.into()),
         actor().prop_map(|actor| AdminPasswordChanged { actor }.into()),

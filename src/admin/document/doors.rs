@@ -27,6 +27,12 @@ pub(super) fn tell_of_doors(value: &mut Value) {
     let responses = json!({
         "CrossSite": problem(of_another_site),
         "BadParameter": problem("A parameter that is none of this call's (`bad_parameter`)."),
+        "BodyTooSlow": problem("The body did not arrive within 30 seconds (`body_too_slow`)."),
+        "NoMemory": problem("Other requests hold the memory for bodies (`no_memory`): try again."),
+        "TooManyRepeats": problem(
+            "As many calls with an `Idempotency-Key` as may run already do (`too_many_repeats`): try again after \
+             `Retry-After` seconds."
+        ),
         "Internal": problem("A fault of the pool's own (`internal`); its log says more."),
     });
     components.insert("responses".to_owned(), responses);
@@ -38,9 +44,22 @@ pub(super) fn tell_of_doors(value: &mut Value) {
         if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
             ways.push(json!({"cookie": []}));
         }
+        let parameters = operation.get("parameters").and_then(Value::as_array);
+        let repeats =
+            parameters.into_iter().flatten().any(|parameter| parameter["name"] == json!("Idempotency-Key"));
+        let has_body = operation.get("requestBody").is_some();
         let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { continue };
         if verb != "get" {
             responses.insert("403".to_owned(), json!({"$ref": "#/components/responses/CrossSite"}));
+        }
+        if repeats {
+            let too_many = json!({"$ref": "#/components/responses/TooManyRepeats"});
+            responses.entry("429").or_insert(too_many);
+        }
+        if has_body {
+            responses.insert("408".to_owned(), json!({"$ref": "#/components/responses/BodyTooSlow"}));
+            let no_memory = json!({"$ref": "#/components/responses/NoMemory"});
+            responses.entry("503").or_insert(no_memory);
         }
         if !responses.contains_key("400") {
             responses.insert("400".to_owned(), json!({"$ref": "#/components/responses/BadParameter"}));

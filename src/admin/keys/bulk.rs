@@ -257,9 +257,10 @@ impl BulkApi {
         body: Json<KeysToTest>,
     ) -> Result<JobAnswer, Failure<{ AUTH | MISSING | BODY | BUSY | REUSED | LOG }>> {
         let pool = serving(self.0.as_ref())?;
-        let actor = token.actor(pool)?;
+        let session = token.session(pool)?;
         let KeysToTest { ids, model } = body.0;
-        let job = pool.checkups.begin(numbers(&ids), testable(model)?, actor)?;
+        let (actor, caller) = (session.actor(), session.caller());
+        let job = pool.checkups.begin(numbers(&ids), testable(model)?, actor, caller)?;
         let location = format!("/api/jobs/{}", job.id);
         Ok(JobAnswer::Begun(Json(job.into()), location))
     }

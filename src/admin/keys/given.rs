@@ -31,7 +31,8 @@ pub(super) enum Reason {
     /// It holds characters that none has. Upstream keys have letters, digits, `.`, `_` and `-`; access keys visible
     /// ASCII ones.
     BadCharacters,
-    /// It is none for a reason of its own; an upstream key that is shorter than 8 characters, say.
+    /// It is none for a reason of its own; an upstream key that is shorter than 8 characters, say, or an access key that
+    /// is shorter than 16.
     Other,
 }
 

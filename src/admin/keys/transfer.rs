@@ -14,7 +14,7 @@ use super::{
 use crate::{
     admin::{
         Tag, Token,
-        problem::{AUTH, BODY, CONFLICT, FRESH, Failure, LOG, MISSING, Problem, REUSED},
+        problem::{AUTH, BODY, BUSY, CONFLICT, FRESH, Failure, LOG, MISSING, Problem, REUSED},
         serving,
         session::whence,
     },
@@ -170,9 +170,10 @@ impl TransferApi {
         request: &Request,
         token: Token,
         body: Json<ToExport>,
-    ) -> Result<ExportAnswer, Failure<{ AUTH | FRESH | BODY | MISSING | LOG }>> {
+    ) -> Result<ExportAnswer, Failure<{ AUTH | FRESH | BODY | MISSING | BUSY | LOG }>> {
         let pool = serving(self.0.as_ref())?;
         let actor = token.actor_just_now(pool, request)?;
+        let _place = pool.exports.take(token.session(pool)?.caller())?;
         let from = whence(request, pool).0.filter(|_| actor != Actor::Cli);
         let address = from.map(|address| address.to_string()).unwrap_or_default();
         let only = body.0.ids.map(|ids| ids.into_iter().map(KeyId).collect());

@@ -12,6 +12,7 @@ use crate::{
     admin::problem::Problem,
     pool::Pool,
     request_log::{Page, filter::Filter},
+    shares::Share,
 };
 
 /// Requests read at once.
@@ -40,6 +41,8 @@ pub(super) enum Export {
 
 struct Writing {
     pool: Arc<Pool>,
+    /// Held until the last line is out, or nobody reads any more.
+    _place: Share,
     filter: Filter,
     format: RequestExportFormat,
     /// The page that is to be written next.
@@ -51,6 +54,7 @@ impl Export {
     /// Begins, unless what there is is not whole.
     pub(super) async fn begin(
         pool: Arc<Pool>,
+        place: Share,
         filter: Filter,
         format: RequestExportFormat,
     ) -> Result<Self, Problem> {
@@ -58,7 +62,7 @@ impl Export {
         if let Some(indexing) = page.indexing {
             return Err(Problem::indexing(indexing.done, indexing.of));
         }
-        let writing = Writing { pool, filter, format, page, first: true };
+        let writing = Writing { pool, _place: place, filter, format, page, first: true };
         let lines = stream::try_unfold(Some(writing), |writing| async move {
             match writing {
                 None => Ok(None),

@@ -1,69 +1,97 @@
-//! What follows from logins: how long wrong ones wait, and what ends a session.
+//! What logins leave in the log, and what ends a session.
 //!
-//! Pure. Owns the delays. They grow with every wrong login from one address, and with wrong ones of one name from
-//! anywhere; the second kind begins late and stays short, and does not hold for addresses that an administrator came
-//! from lately, nor for this machine: or whoever guesses could keep the administrator out. One invariant: a login
-//! that waits is not looked at, so it tells nothing.
+//! Pure. Refuses to decide how long anybody waits: [`crate::auth::Attempts`] does, and works without a log. Its
+//! invariant: a wrong login leaves its name cut, and never its password.
+
+// Of `core`, which has addresses and no sockets.
+use core::net::IpAddr;
 
 use projections::{
     Event, Millis, State,
     event::{
         Actor, AdminLoggedIn, AdminLoggedOut, AdminLoginFailed, AdminLoginsDelayed, AdminPasswordChanged,
     },
-    sessions::{Sessions, Wrong},
 };
 
 use super::{Decision, Refused};
 use crate::journal::SecretChange;
 
-/// Wrong logins from which on further ones wait, the first wait, and the longest.
-struct Patience {
-    wrong: u32,
-    first: Millis,
-    longest: Millis,
-}
-
-/// From one address.
-const OF_ADDRESS: Patience = Patience { wrong: 5, first: 1_000, longest: 300_000 };
-/// Of one name, from anywhere.
-const OF_NAME: Patience = Patience { wrong: 50, first: 1_000, longest: 60_000 };
 /// Longest name recorded of a login, in bytes.
 const NAME_KEPT: usize = 64;
-
-impl Patience {
-    fn wait(&self, wrong: u32) -> Option<Millis> {
-        let doublings = wrong.checked_sub(self.wrong)?.min(20);
-        Some((self.first << doublings).min(self.longest))
-    }
-}
 
 /// Who wants in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
     /// The name, cut at 64 bytes.
     pub name: String,
-    /// Where from; empty: nobody knows.
-    pub address: String,
-    /// From this machine.
+    /// Where from; none: nobody knows.
+    pub address: Option<IpAddr>,
+    /// From this machine: neither through a proxy nor under a foreign name.
     pub local: bool,
 }
 
 impl Who {
     /// Cuts what is too long.
     #[must_use]
-    pub fn new(name: &str, address: String, local: bool) -> Self {
+    pub fn new(name: &str, address: Option<IpAddr>, local: bool) -> Self {
         let cut = name.floor_char_boundary(NAME_KEPT);
+        let address = address.map(|address| address.to_canonical());
         Self { name: name.get(..cut).unwrap_or_default().to_owned(), address, local }
+    }
+
+    /// Its address, as events have it; empty: nobody knows.
+    #[must_use]
+    pub fn told_address(&self) -> String {
+        self.address.map(|address| address.to_string()).unwrap_or_default()
     }
 }
 
-/// Milliseconds until a login is looked at; 0: now.
-#[must_use]
-pub fn wait(sessions: &Sessions, who: &Who, now: Millis) -> Millis {
-    let address = sessions.from_address(&who.address, now).until;
-    let exempt = who.local || sessions.is_known(&who.address, now);
-    let name = if exempt { 0 } else { sessions.with_name(&who.name, now).until };
-    address.max(name).saturating_sub(now).max(0)
+/// Whose further logins wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delayed {
+    /// Those from an address or a network.
+    Address(String),
+    /// Those with a name.
+    Name(String),
+}
+
+/// What the log hears of wrong logins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// One was wrong.
+    Wrong(Who),
+    /// Further ones wait.
+    Delayed {
+        /// Whose.
+        of: Delayed,
+        /// Wrong ones in a row.
+        failures: u32,
+        /// Until when.
+        until: Millis,
+    },
+    /// So many more were wrong.
+    More(u32),
+}
+
+impl From<Fact> for Event {
+    fn from(fact: Fact) -> Self {
+        match fact {
+            Fact::Wrong(who) => {
+                let address = who.told_address();
+                AdminLoginFailed { name: who.name, address, count: 1 }.into()
+            }
+            Fact::Delayed { of, failures, until } => {
+                let (name, address) = match of {
+                    Delayed::Address(address) => (None, Some(address)),
+                    Delayed::Name(name) => (Some(name), None),
+                };
+                AdminLoginsDelayed { name, address, failures, until }.into()
+            }
+            Fact::More(count) => {
+                AdminLoginFailed { name: String::new(), address: String::new(), count }.into()
+            }
+        }
+    }
 }
 
 /// What follows from a login that was right.
@@ -71,30 +99,16 @@ pub fn wait(sessions: &Sessions, who: &Who, now: Millis) -> Millis {
 /// # Errors
 /// None so far.
 pub fn right(who: &Who) -> Result<Decision<()>, Refused> {
-    let event = AdminLoggedIn { name: who.name.clone(), address: who.address.clone() };
+    let event = AdminLoggedIn { name: who.name.clone(), address: who.told_address() };
     Ok(decided(vec![event.into()]))
 }
 
-/// What follows from a login that was wrong.
+/// What follows from logins that were wrong.
 ///
 /// # Errors
 /// None so far.
-pub fn wrong(state: &State, who: &Who, now: Millis) -> Result<Decision<()>, Refused> {
-    let Who { name, address, .. } = who.clone();
-    let delayed = |wrong: Wrong, patience: &Patience| {
-        let failures = wrong.count.saturating_add(1);
-        patience.wait(failures).map(|wait| (failures, now.saturating_add(wait)))
-    };
-    let of_address = delayed(state.sessions.from_address(&address, now), &OF_ADDRESS);
-    let of_name = delayed(state.sessions.with_name(&name, now), &OF_NAME);
-    let mut events = vec![AdminLoginFailed { name: name.clone(), address: address.clone() }.into()];
-    events.extend(of_address.map(|(failures, until)| {
-        AdminLoginsDelayed { name: None, address: Some(address), failures, until }.into()
-    }));
-    events.extend(of_name.map(|(failures, until)| {
-        AdminLoginsDelayed { name: Some(name), address: None, failures, until }.into()
-    }));
-    Ok(decided(events))
+pub fn wrong(facts: Vec<Fact>) -> Result<Decision<()>, Refused> {
+    Ok(decided(facts.into_iter().map(Event::from).collect()))
 }
 
 /// Ends a token before its time.
@@ -121,60 +135,16 @@ fn decided(events: Vec<Event>) -> Decision<()> {
 
 #[cfg(test)]
 mod tests {
-    use projections::Recorded;
-
     use super::*;
-
-    fn who(name: &str, address: &str) -> Who {
-        Who::new(name, address.to_owned(), false)
-    }
-
-    fn fold(state: &mut State, at: Millis, decision: Decision<()>) {
-        for event in decision.events {
-            state.apply(&Recorded { seq: state.seq + 1, at, event });
-        }
-    }
-
-    fn fail(state: &mut State, who: &Who, at: Millis) {
-        let decision = wrong(state, who, at).unwrap();
-        fold(state, at, decision);
-    }
-
-    #[test]
-    fn wrong_logins_of_an_address_wait_longer_and_longer_and_a_right_one_forgives() {
-        let mut state = State::default();
-        let eve = who("ann", "10.0.0.9");
-        let mut now = 1_000;
-        for wanted in [0, 0, 0, 0, 1_000, 2_000, 4_000, 8_000] {
-            fail(&mut state, &eve, now);
-            assert_eq!(wait(&state.sessions, &eve, now), wanted);
-            now += wanted;
-        }
-        for _ in 0..20 {
-            fail(&mut state, &eve, now);
-        }
-        assert_eq!(wait(&state.sessions, &eve, now), 300_000, "never longer");
-        assert_eq!(wait(&state.sessions, &who("ann", "10.0.0.8"), now), 0, "others are not held up");
-        fold(&mut state, now, right(&eve).unwrap());
-        assert_eq!(wait(&state.sessions, &eve, now), 0);
-    }
-
-    #[test]
-    fn many_addresses_against_one_name_wait_but_not_where_its_owner_is() {
-        let mut state = State::default();
-        fold(&mut state, 1, right(&who("ann", "192.0.2.1")).unwrap());
-        for number in 0..60 {
-            fail(&mut state, &who("ann", &format!("10.0.{number}.1")), 2);
-        }
-        let stranger = who("ann", "10.9.9.9");
-        assert_eq!(wait(&state.sessions, &stranger, 2), 60_000);
-        assert_eq!(wait(&state.sessions, &who("ann", "192.0.2.1"), 2), 0, "she came from there before");
-        assert_eq!(wait(&state.sessions, &Who { local: true, ..stranger }, 2), 0);
-        assert_eq!(wait(&state.sessions, &who("bob", "10.9.9.9"), 2), 0);
-    }
 
     #[test]
     fn a_long_name_is_cut_between_letters() {
-        assert_eq!(who(&"é".repeat(40), "").name, "é".repeat(32));
+        assert_eq!(Who::new(&"é".repeat(40), None, false).name, "é".repeat(32));
+    }
+
+    #[test]
+    fn many_are_one_event_without_a_name_or_an_address() {
+        let Event::AdminLoginFailed(event) = Event::from(Fact::More(990)) else { panic!("another one") };
+        assert_eq!((event.name.as_str(), event.address.as_str(), event.count), ("", "", 990));
     }
 }

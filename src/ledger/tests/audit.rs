@@ -266,7 +266,7 @@ fn a_byte_flipped_in_a_file_on_the_disk_is_named_by_its_record_or_its_file() {
     let whole = folder.path().join("whole");
     let failed = |seq| {
         let name = format!("{seq} {}", "x".repeat(200));
-        let event = projections::event::AdminLoginFailed { name, address: String::new() };
+        let event = projections::event::AdminLoginFailed { name, address: String::new(), count: 1 };
         Recorded { seq, at: START, event: event.into() }
     };
     let events: Vec<_> = (1..=2_000).map(failed).collect();

@@ -234,3 +234,24 @@ async fn what_to_do_without_a_log_may_change_while_there_is_one() {
     let (status, problem) = operator.call(Method::PATCH, "/settings", Some(body)).await;
     assert_eq!((status, &problem["code"]), (503, &json!("log_unavailable")));
 }
+
+/// An operator comes in to see why, and changes nothing; whoever guesses waits, also without a log.
+#[tokio::test]
+async fn without_a_log_an_operator_comes_in_and_reads() {
+    let Some(Stage { server, disk, google: _google }) = stage("continue").await else { return };
+    disk.fill();
+    serve_until_it_fails(&server).await;
+    let operator = server.operator().await;
+    assert_eq!(operator.call(Method::GET, "/session", None).await.0, 200);
+    let (status, told) = operator.call(Method::GET, "/status", None).await;
+    assert_eq!(status, 200, "{told}");
+    let (status, problem) = add(&operator, &["AIza-good-2"]).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("log_unavailable")), "nothing is changed");
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let body = json!({"username": "admin", "password": "a wrong password"});
+        let answer = crate::support::http().post(format!("{}/api/login", server.origin)).json(&body);
+        seen.push(answer.send().await.unwrap().status().as_u16());
+    }
+    assert_eq!(seen, [401, 401, 401, 401, 401, 429]);
+}

@@ -280,7 +280,7 @@ fn fill_a_table(setup: &Setup) {
     }
     let mut after = journal.last();
     for _ in 0..2_000 {
-        let event = AdminLoginFailed { name: "x".repeat(100_000), address: String::new() };
+        let event = AdminLoginFailed { name: "x".repeat(100_000), address: String::new(), count: 1 };
         let (frame, next) = codec::encode(after + 1, 4_000_000_000_000, &event.into(), &hash).unwrap();
         journal.append(Batch { after, frames: &[frame.into()], secrets: &[] }).unwrap();
         (after, hash) = (after + 1, next);

@@ -17,7 +17,8 @@ export const en: Help = {
 export const zh: Help = {
   effects: {
     GEMINI_API_KEYS: '啟動時要新增的 Gemini API 金鑰：JSON 陣列，或以逗號、空白、換行分隔。曾在程式中移除的金鑰不會再加回來。',
-    ALLOWED_API_KEYS: '應用程式可用的存取金鑰，寫法同 GEMINI_API_KEYS。不再列出的金鑰會在下次啟動後失效。完全沒有時，請看 ALLOW_ANONYMOUS。',
+    ALLOWED_API_KEYS: '應用程式可用的存取金鑰，寫法同 GEMINI_API_KEYS，每把至少 16 個字元。不再列出的金鑰會在下次啟動後失效。完全沒有時，請看 ALLOW_ANONYMOUS。',
+    ALLOW_WEAK_KEYS: 'true：接受少於 16 個字元的存取金鑰，以及屬於已知範例值的 MASTER_KEY。false：拒絕，因為可以猜到。',
     PORT: '監聽的連接埠；0 表示任選可用的。',
     HOST: '監聽的位址。預設：需要存取金鑰時為 0.0.0.0，不需要時為 127.0.0.1。',
     ALLOW_ANONYMOUS: 'true：沒有設定存取金鑰時，連得到的人都能使用。false：沒有時只監聽本機。',
@@ -27,7 +28,7 @@ export const zh: Help = {
     DATABASE_URL: '日誌的位置：fjall:資料夾，或 memory:（不保留）。',
     DATA_DIR: '存放產生的機密與執行中伺服器位址的資料夾。預設：DATABASE_URL 的資料夾，或 ./data。',
     ADMIN_USERNAME: '管理者的名稱。',
-    ADMIN_PASSWORD: '管理者的密碼。預設：自動產生，只顯示一次。',
+    ADMIN_PASSWORD: '管理者的密碼，至少 8 個字元。預設：自動產生，只顯示一次。',
     SECRET_KEY: '簽署管理者的存取權杖，至少 16 個字元。預設：自動產生並存於 DATA_DIR/secret.key。',
     MASTER_KEY: '加密磁碟上的金鑰，至少 16 個字元。預設：自動產生並存於 DATA_DIR/master.key。遺失後無法再解開金鑰。',
     ACCESS_TOKEN_EXPIRE_MINUTES: '管理者登入後的有效時間（分鐘）。',

@@ -180,7 +180,8 @@ pub(crate) fn samples() -> Vec<Event> {
     all.push(ClientRemoved { client, actor: Actor::Env }.into());
     let address = || "192.0.2.7".to_owned();
     all.push(AdminLoggedIn { name: "admin".to_owned(), address: address() }.into());
-    all.push(AdminLoginFailed { name: "root".to_owned(), address: address() }.into());
+    all.push(AdminLoginFailed { name: "root".to_owned(), address: address(), count: 1 }.into());
+    all.push(AdminLoginFailed { name: String::new(), address: String::new(), count: 70_000 }.into());
     all.extend(operators::samples());
     all.push(ServerStarted { version: "0.1.0".to_owned(), address: "127.0.0.1:8000".to_owned() }.into());
     all.push(ServerStopped { abandoned: 70_000 }.into());
