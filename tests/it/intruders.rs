@@ -12,7 +12,7 @@ use gemini_pool::{
     simulated::{SimulatedGoogle, World},
 };
 use reqwest::Method;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, task::JoinSet};
 
@@ -68,7 +68,6 @@ async fn every_operation_asks_who_it_is_before_anything_else() {
         assert_eq!(other.call(Method::POST, "/logout", None).await.0, 204);
         other.token().to_owned()
     };
-    use secrecy::ExposeSecret;
     let own = Operator::with_token(&server.origin, good.expose_secret());
     assert_eq!(own.call(Method::GET, "/session", None).await.0, 200, "the token is made as the server's are");
     let (expired, forged) = (expired.expose_secret(), forged.expose_secret());
