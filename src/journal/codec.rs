@@ -22,7 +22,10 @@
 
 use std::fmt;
 
-use bincode::config::{Configuration, standard};
+use bincode::{
+    config::{Configuration, standard},
+    error::DecodeError,
+};
 use projections::{
     Class, Digest, Event, Millis, Recorded, Seq, State,
     event::{self, Unknown},
@@ -30,10 +33,14 @@ use projections::{
 };
 
 const FORMAT: u8 = 1;
+/// What is beyond is no format of any program, but some byte.
+const NEWEST_FORMAT: u8 = 31;
 const BINCODE_2: u8 = 1;
 const HEAD: usize = 26;
 const CHECK: usize = 4;
 const HASH: usize = 32;
+/// No event's payload is longer: what is longer is not written, and not read.
+pub const LONGEST_PAYLOAD: usize = 16 << 20;
 
 /// The hash that ends a frame and begins the next one's.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,7 +100,7 @@ pub enum Damage {
     #[error("its length is wrong")]
     Length,
     /// A newer program wrote it.
-    #[error("its frame format {0} is newer than this program")]
+    #[error("it was made by a newer version of gemini-pool (frame format {0}), and this one cannot read it")]
     Format(u8),
     /// Some bytes are not what was written.
     #[error("its checksum is wrong")]
@@ -130,8 +137,36 @@ pub struct EncodeError {
     source: bincode::error::EncodeError,
 }
 
+impl EncodeError {
+    fn too_long(kind: &'static str) -> Self {
+        let told =
+            bincode::error::EncodeError::OtherString(format!("it is longer than {LONGEST_PAYLOAD} bytes"));
+        Self { kind, source: told }
+    }
+}
+
 fn config() -> Configuration {
     standard()
+}
+
+/// Decodes bytes that nobody vouches for: a length in them makes nothing that is more than sixteen times as long as they
+/// are, in whatever kind of memory, and 64 KiB at least.
+fn decode_bounded<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    fn within<const LIMIT: usize, T: serde::de::DeserializeOwned>(
+        bytes: &[u8],
+    ) -> Result<(T, usize), DecodeError> {
+        bincode::serde::decode_from_slice(bytes, config().with_limit::<LIMIT>())
+    }
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+    match bytes.len() {
+        ..=0x1000 => within::<{ 64 * KIB }, T>(bytes),
+        ..=0x1_0000 => within::<MIB, T>(bytes),
+        ..=0x10_0000 => within::<{ 16 * MIB }, T>(bytes),
+        ..=0x100_0000 => within::<{ 256 * MIB }, T>(bytes),
+        ..=0x1000_0000 => within::<{ 4096 * MIB }, T>(bytes),
+        _ => Err(DecodeError::LimitExceeded),
+    }
 }
 
 fn class_number(class: Class) -> u8 {
@@ -170,9 +205,14 @@ fn payload_of(event: &Event) -> Result<(u8, Vec<u8>), EncodeError> {
     macro_rules! encode_each {
         ($name:ident, $kind:literal, $version:literal) => {
             if let Event::$name(event) = event {
-                return bincode::serde::encode_to_vec(event, config())
-                    .map(|payload| (BINCODE_2, payload))
-                    .map_err(|source| EncodeError { kind: stringify!($name), source });
+                let kind = stringify!($name);
+                let payload = bincode::serde::encode_to_vec(event, config());
+                let payload = payload.map_err(|source| EncodeError { kind, source })?;
+                return if payload.len() > LONGEST_PAYLOAD {
+                    Err(EncodeError::too_long(kind))
+                } else {
+                    Ok((BINCODE_2, payload))
+                };
             }
         };
     }
@@ -191,12 +231,13 @@ pub fn decode(seq: Seq, frame: &[u8], previous: Option<&ChainHash>) -> Result<(R
     let (body, hash) = frame.split_last_chunk::<HASH>().ok_or(Damage::Length)?;
     let (content, check) = body.split_last_chunk::<CHECK>().ok_or(Damage::Length)?;
     let (head, payload) = content.split_first_chunk::<HEAD>().ok_or(Damage::Length)?;
-    if crc32fast::hash(content) != u32::from_be_bytes(*check) {
-        return Err(Damage::Checksum);
-    }
     let [format, codec, class, version, k0, k1, rest @ ..] = *head;
-    if format != FORMAT {
+    // Before the checksum: a newer form may have another one, or have it in another place.
+    if (FORMAT + 1..=NEWEST_FORMAT).contains(&format) && !is_changed(content, *check) {
         return Err(Damage::Format(format));
+    }
+    if format != FORMAT || crc32fast::hash(content) != u32::from_be_bytes(*check) {
+        return Err(Damage::Checksum);
     }
     let [s0, s1, s2, s3, s4, s5, s6, s7, a0, a1, a2, a3, a4, a5, a6, a7, length @ ..] = rest;
     let found = Seq::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
@@ -206,6 +247,9 @@ pub fn decode(seq: Seq, frame: &[u8], previous: Option<&ChainHash>) -> Result<(R
     if payload.len() != u32::from_be_bytes(length) as usize {
         return Err(Damage::Length);
     }
+    if payload.len() > LONGEST_PAYLOAD {
+        return Err(Damage::Length);
+    }
     let hash = ChainHash(*hash);
     if previous.is_some_and(|previous| previous.next(body) != hash) {
         return Err(Damage::Chain);
@@ -213,6 +257,14 @@ pub fn decode(seq: Seq, frame: &[u8], previous: Option<&ChainHash>) -> Result<(R
     let event = event_of(u16::from_be_bytes([k0, k1]), version, class_of(class), codec, payload)?;
     let at = Millis::from_be_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
     Ok((Recorded { seq, at, event }, hash))
+}
+
+/// Whether only the byte that tells the form is not what was written.
+fn is_changed(content: &[u8], check: [u8; CHECK]) -> bool {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[FORMAT]);
+    hasher.update(content.get(1..).unwrap_or_default());
+    hasher.finalize() == u32::from_be_bytes(check)
 }
 
 /// What a frame says of itself, unchecked.
@@ -253,7 +305,7 @@ pub fn pack(state: &State) -> Result<Vec<u8>, EncodeError> {
 /// The state in such bytes; none, where they are not one of this program's.
 #[must_use]
 pub fn unpack(bytes: &[u8]) -> Option<State> {
-    let (state, used) = bincode::serde::decode_from_slice(bytes, config()).ok()?;
+    let (state, used) = decode_bounded(bytes).ok()?;
     (used == bytes.len()).then_some(state)
 }
 
@@ -261,7 +313,7 @@ fn event_of(kind: u16, version: u8, class: Class, codec: u8, payload: &[u8]) -> 
     macro_rules! decode_each {
         ($name:ident, $kind:literal, $version:literal) => {
             if (kind, version, codec) == ($kind, $version, BINCODE_2) {
-                return match bincode::serde::decode_from_slice::<event::$name, _>(payload, config()) {
+                return match decode_bounded::<event::$name>(payload) {
                     Ok((event, used)) if used == payload.len() => Ok(Event::$name(event)),
                     Ok(_) => Err(Damage::Payload("bytes are left over".to_owned())),
                     Err(error) => Err(Damage::Payload(error.to_string())),
@@ -273,7 +325,7 @@ fn event_of(kind: u16, version: u8, class: Class, codec: u8, payload: &[u8]) -> 
     macro_rules! decode_each_old {
         ($name:ident, $old:ident, $kind:literal, $version:literal) => {
             if (kind, version, codec) == ($kind, $version, BINCODE_2) {
-                return match bincode::serde::decode_from_slice::<event::old::$old, _>(payload, config()) {
+                return match decode_bounded::<event::old::$old>(payload) {
                     Ok((event, used)) if used == payload.len() => Ok(Event::$name(event.into())),
                     Ok(_) => Err(Damage::Payload("bytes are left over".to_owned())),
                     Err(error) => Err(Damage::Payload(error.to_string())),

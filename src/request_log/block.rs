@@ -263,10 +263,10 @@ impl<E: From<Damaged>> Block<'_, E> {
         let counts = self.whole(Packed::read(&mut input)?, Packed::len)?;
         let behind = Packed::read(&mut input)?;
         let mut starts = Vec::with_capacity(counts.len());
-        let mut end = 0;
+        let mut end = 0_usize;
         for count in counts.iter() {
             starts.push(end);
-            end += usize::try_from(count).map_err(|_| Damaged)?;
+            end = usize::try_from(count).ok().and_then(|count| end.checked_add(count)).ok_or(Damaged)?;
         }
         if end != behind.len() {
             return Err(Damaged.into());
@@ -322,7 +322,7 @@ impl<E: From<Damaged>> Block<'_, E> {
         let mut input = unseal(&row)?;
         for sum in &mut counts.tokens {
             let tokens = self.whole(Packed::read(&mut input)?, Packed::len)?;
-            *sum += picked.newest_first().map(|row| tokens.get(row)).sum::<u64>();
+            *sum = picked.newest_first().fold(*sum, |sum, row| sum.saturating_add(tokens.get(row)));
         }
         Ok(())
     }

@@ -11,8 +11,10 @@
 #[error("a block of the request index is damaged")]
 pub struct Damaged;
 
-/// Values in a column at most; more can only be damage.
+/// Bytes, or values with bytes of their own, at most; more can only be damage.
 const MOST: usize = 1 << 24;
+/// Packed numbers at most, which may take no bytes at all: a block has 4,096 rows, and each a dozen tries or so.
+const MOST_PACKED: usize = 1 << 18;
 /// Widest packed number that can be read with one load of eight bytes.
 const WIDEST: u32 = 56;
 
@@ -117,14 +119,18 @@ impl Packed {
 
     pub(super) fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
         let count = input.count()?;
+        if count > MOST_PACKED {
+            return Err(Damaged);
+        }
         let least = input.number()?;
         let width = u32::try_from(input.number()?).map_err(|_| Damaged)?;
         if width > WIDEST && width != 64 {
             return Err(Damaged);
         }
         let length = (count * width as usize).div_ceil(8);
+        let taken = input.take(length)?;
         let mut bits = Vec::with_capacity(length + 8);
-        bits.extend_from_slice(input.take(length)?);
+        bits.extend_from_slice(taken);
         bits.resize(length + 8, 0);
         Ok(Self { count, least, width, bits })
     }

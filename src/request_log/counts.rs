@@ -46,7 +46,9 @@ impl Counts {
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
-        self.total += other.total;
+        // What a block says of itself is no more than what somebody wrote.
+        self.total = self.total.saturating_add(other.total);
+        let add = |into: &mut u64, more: &u64| *into = into.saturating_add(*more);
         let maps = [
             (&mut self.statuses, &other.statuses),
             (&mut self.outcomes, &other.outcomes),
@@ -54,12 +56,12 @@ impl Counts {
             (&mut self.keys, &other.keys),
         ];
         for (into, from) in maps {
-            from.iter().for_each(|(value, times)| *into.entry(*value).or_default() += times);
+            from.iter().for_each(|(value, times)| add(into.entry(*value).or_default(), times));
         }
         for (model, times) in &other.models {
-            *self.models.entry(model.clone()).or_default() += times;
+            add(self.models.entry(model.clone()).or_default(), times);
         }
-        self.tokens.iter_mut().zip(other.tokens).for_each(|(sum, more)| *sum += more);
+        self.tokens.iter_mut().zip(&other.tokens).for_each(|(sum, more)| add(sum, more));
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

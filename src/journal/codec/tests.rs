@@ -5,6 +5,7 @@
 pub(crate) mod history;
 
 pub(crate) mod golden;
+pub(crate) mod mutated;
 
 use projections::{Recorded, State, event::TYPES};
 use proptest::{collection::vec, prelude::*};

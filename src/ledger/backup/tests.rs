@@ -1,3 +1,5 @@
+mod mutated;
+
 use std::sync::Arc;
 
 use projections::event::{Actor, BackupMade, ServerStarted, ServerStopped};

@@ -36,7 +36,7 @@ pub enum Unreadable {
         events: u64,
     },
     /// An event is not what was written.
-    #[error("event {seq} in the backup is damaged: {damage}. Take another one")]
+    #[error("{}", told(*seq, damage))]
     Event {
         /// Which one.
         seq: Seq,
@@ -52,6 +52,15 @@ pub enum Unreadable {
     /// Its end does not fit what came before.
     #[error("the backup is damaged: {0}. Take another one")]
     Damaged(&'static str),
+}
+
+fn told(seq: Seq, damage: &Damage) -> String {
+    match damage {
+        Damage::Format(_) => {
+            format!("event {seq} in the backup: {damage}. Restore it with the version that made it")
+        }
+        damage => format!("event {seq} in the backup is damaged: {damage}. Take another one"),
+    }
 }
 
 /// What the log had added up to where old traffic was trimmed.

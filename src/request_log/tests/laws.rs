@@ -217,3 +217,41 @@ fn rows_of_another_version_and_holes_are_not_used() {
     store::wipe(store).unwrap();
     assert_eq!(store::load(store).unwrap().cursor, 0);
 }
+
+/// Rows that somebody changed, and gave the checksum that goes with them.
+#[test]
+fn changed_rows_are_errors_or_rows() {
+    use crate::journal::codec::tests::mutated::{Dice, most_memory};
+    let mut traffic = Traffic::new(9, 20);
+    let events: Vec<Recorded> = (0..400).flat_map(|_| traffic.request()).collect();
+    let rows = plain(&events);
+    let (header, columns) = (Header::of(&rows, 1), encode(&rows));
+    let filters = [
+        Filter::default(),
+        Filter { key: Some(KeyId(3)), ..Filter::default() },
+        Filter { model: Some("gemini-2.5-pro".to_owned()), least_ms: Some(100), ..Filter::default() }
+            .containing("exhausted"),
+    ];
+    let (mut dice, before) = (Dice(13), most_memory());
+    for _ in 0..3_000 {
+        let mut columns: HashMap<Column, Vec<u8>> = columns.iter().cloned().collect();
+        let (name, _) = encode(&rows[..1])[dice.roll(17)];
+        let row = columns.get_mut(&name).unwrap();
+        row.truncate(row.len() - 4);
+        dice.change(row);
+        *row = super::super::column::seal(std::mem::take(row));
+        let mut read = |column: Column| -> Result<Vec<u8>, Error> { Ok(columns[&column].clone()) };
+        let mut block = Block { header: &header, read: &mut read };
+        if let Ok(picked) = block.pick(&filters[dice.roll(3)], dice.roll(9) as Seq, Seq::MAX) {
+            let mut counts = Counts::default();
+            let _ = (block.hits(&picked, 10), block.count(&picked, &mut counts));
+            let sum = counts.clone();
+            counts.merge(&sum);
+        }
+        let mut told = header.encode();
+        told.truncate(told.len() - 4);
+        dice.change(&mut told);
+        let _ = Header::decode(&super::super::column::seal(told)).map(|header| header.may_match(&filters[1]));
+    }
+    assert!(most_memory() < before + (256 << 20), "{} bytes at most", most_memory());
+}
