@@ -116,6 +116,8 @@ pub struct Config {
     pub body_memory_bytes: usize,
     /// SHUTDOWN_TIMEOUT
     pub shutdown_timeout: Duration,
+    /// NEW_LOG
+    pub new_log: bool,
     /// LOG_FAILURE
     pub log_failure: LogFailure,
     /// LOG_RETENTION_DAYS: full days that traffic stays in the log; 0: for ever

@@ -110,6 +110,10 @@ pub struct Entry {
     pub frame: Vec<u8>,
 }
 
+/// What is done about a log that is damaged.
+pub(crate) const HELP: &str = "Restore a backup (`gemini-pool restore FILE --into DIR`). Without one, keep a copy of the \
+     data directory and run `gemini-pool salvage DATA_DIR INTO`, which makes a new one of all that can be proven";
+
 /// What a journal answers when it cannot.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -140,8 +144,10 @@ pub enum Error {
     Encode(#[from] codec::EncodeError),
     /// Records are gone that were there before.
     #[error(
-        "the journal in {path} ends at event {last}, but event {known} had been written: events are missing. \
-         Restore a backup; or, to go on without them, delete the file `head` in that folder"
+        "the journal in {path} ends at event {last}, but event {known} had been written and was on the disk (so says the \
+         file `head` there): events are missing. {help}. To go on with what is left, without them, delete the file \
+         `head` in that folder",
+        help = HELP
     )]
     Lost {
         /// Where.
@@ -152,10 +158,19 @@ pub enum Error {
         known: Seq,
     },
     /// Something in its files is not what was written there.
-    #[error("{what} in {path} is damaged: restore a backup of the data directory")]
+    #[error("{what} in {path} is damaged, and it had been safely on the disk. {help}", help = HELP)]
     Damaged {
         /// Which part, and in which file.
         what: String,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file by which one process keeps others out is gone.
+    #[error(
+        "the file `lock` in {path} is missing. If no other gemini-pool uses this folder, make an empty one (`touch \
+         {path}/lock`) and start again; look, too, whether the copy or the backup that this folder comes from was whole"
+    )]
+    NoLockFile {
         /// Where.
         path: PathBuf,
     },
@@ -194,6 +209,12 @@ pub trait Journal: Derived + Send + Sync {
 
     /// The last sequence number; 0 when empty.
     fn last(&self) -> Seq;
+
+    /// The last entry that was known to be on the disk when the journal was opened: what comes after it may be torn,
+    /// nothing up to it is.
+    fn witnessed(&self) -> Seq {
+        0
+    }
 
     /// Up to `limit` entries after `after`, in order.
     ///

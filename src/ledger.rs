@@ -18,6 +18,7 @@ mod replay;
 mod reseal;
 pub mod retention;
 pub mod rules;
+pub mod salvage;
 mod sync;
 pub mod tape;
 mod times;
@@ -93,10 +94,7 @@ pub enum OpenError {
     #[error("cannot read the log")]
     Journal(#[from] journal::Error),
     /// A record in the middle of the log is bad.
-    #[error(
-        "event {seq} of the log is damaged: {damage}; there are events after it, so this is no torn end. \
-         Restore a backup of the data directory"
-    )]
+    #[error("{}", damaged(*seq, damage))]
     Damaged {
         /// Which one.
         seq: Seq,
@@ -106,6 +104,20 @@ pub enum OpenError {
     /// The machine gives no thread.
     #[error("cannot start the ledger's thread")]
     Thread(#[source] std::io::Error),
+}
+
+/// What is said of a record that cannot be used.
+fn damaged(seq: Seq, damage: &Damage) -> String {
+    match damage {
+        Damage::Format(format) => format!(
+            "event {seq} was made by a newer version of gemini-pool (frame format {format}): start that version again, or \
+             restore a backup that this one made. Nothing was changed"
+        ),
+        damage => format!(
+            "event {seq} of the log is damaged: {damage}; it is no torn end, for it had been written whole. {}",
+            journal::HELP
+        ),
+    }
 }
 
 /// Why a command was not carried out.

@@ -94,6 +94,8 @@ enum Command {
     Backup(commands::BackupArgs),
     /// Make a data directory of a backup
     Restore(commands::RestoreArgs),
+    /// Make a new data directory of all that can be proven of a damaged one, which stays as it is
+    Salvage(commands::SalvageArgs),
     /// Whether the log is as it was written
     #[command(subcommand)]
     Audit(commands::AuditCommand),
@@ -186,6 +188,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
         Command::Replay(args) => Ok(commands::replay(args, &config).await?),
         Command::Backup(args) => Ok(commands::backup(&args, &config).await?),
         Command::Restore(args) => Ok(commands::restore(&args, &config).await?),
+        Command::Salvage(args) => Ok(commands::salvage(&args, &config).await?),
         Command::Audit(command) => Ok(commands::audit(command, &config).await?),
         Command::Dev(command) => Ok(commands::dev(command, &config).await?),
         Command::Config { json } => Ok(commands::show_config(&config, json)?),

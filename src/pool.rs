@@ -10,6 +10,7 @@ pub mod fill;
 mod keys;
 pub mod master;
 pub mod restore;
+pub mod salvage;
 mod settings;
 mod transfer;
 
@@ -60,6 +61,8 @@ pub use self::{
 
 /// A machine's clock that is so many milliseconds behind the log is worth a word.
 const CLOCK_BEHIND: Millis = 60_000;
+const MASTER_KEY_FILE: &str = "master.key";
+const SECRET_KEY_FILE: &str = "secret.key";
 /// Where the command line finds a running server, in DATA_DIR.
 pub(crate) const ADDRESS_FILE: &str = "server.address";
 /// The name under which the administrator's password that was made or set is sealed, as a hash.
@@ -106,6 +109,18 @@ pub enum Error {
     NoPool {
         /// Where.
         folder: PathBuf,
+    },
+    /// A pool was there, and its log is not.
+    #[error(
+        "{} is missing or empty, but {} is there: a pool was here, and its log is gone. Is its volume mounted? If the log \
+         was lost, restore a backup (`gemini-pool restore FILE`). To begin a new one, start once with NEW_LOG=true",
+        log.display(), secret.display()
+    )]
+    LogIsGone {
+        /// Where it should be.
+        log: PathBuf,
+        /// What tells that it was there.
+        secret: PathBuf,
     },
     /// The machine gives no thread.
     #[error("cannot start a thread")]
@@ -183,11 +198,16 @@ impl Pool {
         if opening == Opening::Finds {
             refuse_without_a_pool(config)?;
         }
+        refuse_a_lost_log(config)?;
         let gemini = Gemini::new(&config.gemini_base_url)?.through(config.outbound_proxy.clone());
         let journal: Arc<dyn Journal> = match &config.database {
             Database::Fjall(folder) => Arc::new(FjallJournal::open(&folder.join("log"))?),
             Database::Memory => Arc::new(MemoryJournal::new()),
         };
+        if let Database::Fjall(folder) = &config.database {
+            let left = restore::remove_what_a_restore_left(folder);
+            left.map_err(|source| Error::File { path: folder.clone(), source })?;
+        }
         // A killed server left it; whoever listens there now is somebody else.
         let _ = std::fs::remove_file(config.data_dir.join(ADDRESS_FILE));
         let sealed = journal.secrets()?;
@@ -337,13 +357,35 @@ impl Pool {
 /// A folder that is named by mistake does not become a pool.
 ///
 /// # Errors
-/// [`Error::NoPool`].
+/// [`Error::NoPool`], [`Error::LogIsGone`].
 pub(crate) fn refuse_without_a_pool(config: &Config) -> Result<(), Error> {
+    refuse_a_lost_log(config)?;
     match &config.database {
-        Database::Fjall(folder) if !folder.join("log").exists() => {
+        Database::Fjall(folder) if FjallJournal::is_absent(&folder.join("log")) => {
             Err(Error::NoPool { folder: folder.clone() })
         }
         _ => Ok(()),
+    }
+}
+
+/// Secrets of a pool without its log: a volume that is not mounted, or a log that was moved away. A new log beside them
+/// would serve without a key, and hide that the old one is somewhere.
+///
+/// # Errors
+/// [`Error::LogIsGone`].
+fn refuse_a_lost_log(config: &Config) -> Result<(), Error> {
+    let Database::Fjall(folder) = &config.database else { return Ok(()) };
+    let log = folder.join("log");
+    if config.new_log || !FjallJournal::is_absent(&log) {
+        return Ok(());
+    }
+    let folders = [&config.data_dir, folder];
+    let secrets = folders
+        .into_iter()
+        .flat_map(|folder| [MASTER_KEY_FILE, SECRET_KEY_FILE].map(|name| folder.join(name)));
+    match secrets.into_iter().find(|path| path.exists()) {
+        Some(secret) => Err(Error::LogIsGone { log, secret }),
+        None => Ok(()),
     }
 }
 
@@ -361,7 +403,7 @@ pub fn is_open(config: &Config) -> bool {
 /// # Errors
 /// [`Error::File`], [`Error::Vault`].
 pub fn signer(config: &Config) -> Result<Signer, Error> {
-    own_secret(config.secret_key.as_ref(), &config.data_dir, "secret.key", true)
+    own_secret(config.secret_key.as_ref(), &config.data_dir, SECRET_KEY_FILE, true)
         .map(|secret| Signer::new(&secret))
 }
 

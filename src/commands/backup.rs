@@ -1,16 +1,15 @@
 //! `gemini-pool backup` and `gemini-pool restore`.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufReader, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{BufReader, Write},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use futures_util::StreamExt;
 
-use super::{Error, Target, progress, say};
+use super::{Error, Target, new_file::NewFile, progress, say};
 use crate::{
     config::Config,
     ledger::{
@@ -38,55 +37,6 @@ pub struct RestoreArgs {
     into: Option<PathBuf>,
 }
 
-/// A file that only its owner may read, and that has its name once it is whole.
-pub(super) struct NewFile {
-    file: File,
-    part: PathBuf,
-    path: PathBuf,
-}
-
-impl NewFile {
-    /// Refuses one that is there.
-    pub(super) fn create(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { path: path.to_owned(), source };
-        if path.exists() {
-            let there = "it is there already; name another one, or move it away";
-            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, there)));
-        }
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        // What an earlier try left, perhaps for more eyes.
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(failed)?;
-        Ok(Self { file, part, path: path.to_owned() })
-    }
-
-    /// Where its bytes are so far.
-    fn part(&self) -> &Path {
-        &self.part
-    }
-
-    /// Forces it to the disk and gives it its name.
-    pub(super) fn finish(self) -> Result<(), Error> {
-        let named = self.file.sync_all().and_then(|()| fs::rename(&self.part, &self.path));
-        named.map_err(|source| Error::File { path: self.path.clone(), source })
-    }
-}
-
-impl Write for NewFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 /// Carries out `gemini-pool backup FILE`.
 ///
 /// # Errors
@@ -97,17 +47,8 @@ pub async fn backup(args: &BackupArgs, config: &Config) -> Result<(), Error> {
     let target = Target::open(config).await?;
     let written = write(&target, &mut file, path).await;
     target.close().await;
-    if let Err(error) = written {
-        let _ = fs::remove_file(file.part());
-        return Err(error);
-    }
-    let (manifest, events) = match check(file.part()) {
-        Ok(checked) => checked,
-        Err(error) => {
-            let _ = fs::remove_file(file.part());
-            return Err(error.into());
-        }
-    };
+    written?;
+    let (manifest, events) = check(&file)?;
     file.finish()?;
     say(&format!(
         "{}: {events} events up to number {}, {} sealed secrets; read back and found whole. The master key is not in \
@@ -131,8 +72,8 @@ async fn write(target: &Target, file: &mut NewFile, path: &Path) -> Result<(), E
 }
 
 /// A backup that was never read is no backup.
-fn check(path: &Path) -> Result<(Manifest, u64), Unreadable> {
-    let mut reader = Reader::open(BufReader::new(File::open(path).map_err(Unreadable::Io)?))?;
+fn check(file: &NewFile) -> Result<(Manifest, u64), Unreadable> {
+    let mut reader = Reader::open(BufReader::new(file.read_back().map_err(Unreadable::Io)?))?;
     let bar = progress::bar(reader.manifest().through, "events checked");
     while reader.read()?.is_some() {
         bar.set_position(reader.events());
@@ -162,7 +103,12 @@ pub async fn restore(args: &RestoreArgs, config: &Config) -> Result<(), Error> {
         "{folder}: {} events up to number {}, {} sealed secrets, as they were at {}.",
         restored.events, restored.manifest.through, restored.manifest.secrets, restored.manifest.made
     ))?;
-    say(match restored.opens {
+    say(told_of_the_master_key(restored.opens))
+}
+
+/// Whether a new data directory's secrets open, and what is to be done where they do not.
+pub(super) fn told_of_the_master_key(opens: Opens) -> &'static str {
+    match opens {
         Opens::Yes => "The master key that is here opens its secrets. It can be started.",
         Opens::NoKey => {
             "The master key is not in a backup, and there is none here. Before the start, set MASTER_KEY to the one \
@@ -174,5 +120,5 @@ pub async fn restore(args: &RestoreArgs, config: &Config) -> Result<(), Error> {
              start: set MASTER_KEY to the one that the pool had when the backup was made, or put your copy of \
              master.key into the data directory."
         }
-    })
+    }
 }

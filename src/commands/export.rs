@@ -9,7 +9,7 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::{Error, Target, backup::NewFile, number, progress, say};
+use super::{Error, Target, new_file::NewFile, number, progress, say};
 use crate::config::Config;
 
 /// Events fetched at once.

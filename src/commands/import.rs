@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Error, Target, backup::NewFile, progress, said::parse_keys, say};
+use super::{Error, Target, new_file::NewFile, progress, said::parse_keys, say};
 use crate::config::read::split_keys;
 
 /// Standard input or output.

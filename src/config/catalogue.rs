@@ -92,6 +92,12 @@ pub const SETTINGS: &[Setting] = &[
         "Folder for generated secrets and the running server's address. Default: the folder of DATABASE_URL, \
          or ./data.",
     ),
+    setting(
+        "NEW_LOG",
+        "false",
+        "true, for one start: begin a new log where master.key or secret.key tells that a pool was there and its log is \
+         missing. false: such a start is refused, because the log's volume may not be mounted.",
+    ),
     setting("ADMIN_USERNAME", "admin", "Name of the administrator."),
     secret(
         "ADMIN_PASSWORD",

@@ -104,6 +104,7 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         max_body_bytes: reader.number("MAX_BODY_BYTES", 1_024, 1 << 32),
         body_memory_bytes: reader.number("BODY_MEMORY_BYTES", 1_024, 1 << 40),
         shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT", 0),
+        new_log: reader.flag("NEW_LOG"),
         log_failure: reader
             .get("LOG_FAILURE", "continue or refuse", |text| match text {
                 "continue" => Some(LogFailure::Continue),

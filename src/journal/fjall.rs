@@ -12,14 +12,17 @@
 
 mod opening;
 mod options;
+mod remains;
 mod segments;
 mod spaces;
+mod torn;
+mod write_ahead;
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -27,12 +30,11 @@ use std::{
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use projections::Seq;
 
+pub use self::remains::Remains;
 use self::{
-    opening::{
-        OpenFailure, WriteAhead, damaged, make, open_database, read_head, write_ahead_bytes,
-        write_ahead_files,
-    },
+    opening::{Cause, OpenFailure, damaged, make, open_database, open_head, read_head},
     segments::{Parts, key_of, span_of},
+    torn::End,
 };
 use super::{
     Batch, Entry, Error, Frame, Journal, Numbered, SecretChange, Segment, SegmentSpan, refuse_unless_beyond,
@@ -48,6 +50,8 @@ pub struct FjallJournal {
     /// The spaces of derived rows, as far as they were asked for.
     spaces: Mutex<BTreeMap<&'static str, Keyspace>>,
     head: File,
+    /// What it said when the journal was opened.
+    known: Seq,
     /// The newest write-ahead file, open for syncing.
     newest: Mutex<Option<(PathBuf, File)>>,
     last: Mutex<Seq>,
@@ -58,63 +62,61 @@ impl FjallJournal {
     /// Opens, or makes, the journal in a folder.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Lost`], [`Error::Store`].
+    /// [`Error::InUse`], [`Error::Lost`], [`Error::Damaged`], [`Error::NoLockFile`], [`Error::Store`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |what: &'static str| {
             let path = path.to_owned();
-            move |source: Box<dyn std::error::Error + Send + Sync>| Error::Store { what, path, source }
+            move |source: Cause| Error::Store { what, path, source }
         };
         make(path).map_err(|source| failed("make")(source))?;
-        let before = write_ahead_bytes(path);
-        let kept = WriteAhead::keep(path)
-            .map_err(|error| failed("keep a copy of the write-ahead log of")(error.into()))?;
-        let opened = open_database(path);
-        let (db, log, vault) = match opened {
+        let lock = torn::lock(path)?;
+        let head = open_head(path).map_err(|error| failed("open `head` of")(error.into()))?;
+        let known = read_head(&head).map_err(|error| failed("read `head` of")(error.into()))?;
+        let end = torn::take_off(path, known)?;
+        drop(lock);
+        let opened = match Opened::at(path, &end) {
             Ok(opened) => opened,
-            Err(OpenFailure::InUse) => {
-                kept.forget();
-                return Err(Error::InUse { path: path.to_owned() });
-            }
-            Err(OpenFailure::Damaged(what)) => {
-                kept.put_back();
-                return Err(Error::Damaged { what, path: path.to_owned() });
-            }
-            Err(OpenFailure::Other(source)) => {
-                kept.put_back();
-                return Err(failed("open")(source));
+            Err(error) => {
+                end.put_back();
+                return Err(error);
             }
         };
-        let parts = Parts::open(&db, log).map_err(|error| store(path, "open the segments of", error))?;
-        let last = parts.last().map_err(|error| store(path, "read the end of", error))?;
-        let head = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("head"))
-            .map_err(|error| failed("open `head` of")(error.into()))?;
-        let known = read_head(&head).map_err(|error| failed("read `head` of")(error.into()))?;
-        if known > last {
-            drop((db, parts, vault));
-            kept.put_back();
-            return Err(Error::Lost { path: path.to_owned(), last, known });
-        }
-        kept.forget();
-        if let Some(cut) = before.checked_sub(write_ahead_bytes(path)).filter(|cut| *cut > 0) {
-            tracing::warn!(bytes = cut, "the log ended in an unfinished write, which was cut off");
+        let cut_at = end.cut_at();
+        end.accept().map_err(|error| failed("take the torn end off")(error.into()))?;
+        let Opened { db, vault, parts, empty, last } = opened;
+        for segment in empty {
+            db.delete_keyspace(segment).map_err(|error| store(path, "drop a segment of", error))?;
         }
         let poisoned = AtomicBool::new(false);
         let (newest, last) = (Mutex::new(None), Mutex::ranked(Rank::JournalEnd, last));
         let spaces = Mutex::ranked(Rank::JournalSpaces, BTreeMap::new());
         let parts = RwLock::ranked(Rank::JournalParts, parts);
-        Ok(Self { path: path.to_owned(), db, parts, vault, spaces, head, newest, last, poisoned })
+        let opened =
+            Self { path: path.to_owned(), db, parts, vault, spaces, head, known, newest, last, poisoned };
+        if let Some(after) = cut_at {
+            opened.close_up(after)?;
+        }
+        Ok(opened)
+    }
+
+    /// Behind a torn end the tables may hold some of its records. Nothing of them was acknowledged, so what lies beyond
+    /// the first that is missing goes too.
+    fn close_up(&self, after: Seq) -> Result<(), Error> {
+        let last = self.last();
+        let end = self.parts.read().unbroken(after + 1, last).map_err(|error| self.store("read", error))?;
+        if end < last { self.cut(end) } else { Ok(()) }
+    }
+
+    /// Whether there is nothing at all in a folder, or not even the folder: opening it would make a new journal.
+    #[must_use]
+    pub fn is_absent(path: &Path) -> bool {
+        !path.exists() || opening::is_empty(path).unwrap_or(false)
     }
 
     /// Whether a process has the journal in a folder open. Asking disturbs nobody: fjall waits for its lock a little.
     #[must_use]
     pub fn is_open(path: &Path) -> bool {
-        let lock = OpenOptions::new().read(true).write(true).open(path.join("lock"));
+        let lock = File::options().read(true).write(true).open(path.join("lock"));
         lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
@@ -131,8 +133,7 @@ impl FjallJournal {
     /// that an error of the disk in between is told to it.
     fn sync_newest(&self) -> io::Result<()> {
         let mut newest = self.newest.lock();
-        let number = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
-        let path = write_ahead_files(&self.path).into_iter().max_by_key(number).ok_or_else(|| {
+        let path = write_ahead::files(&self.path)?.pop().ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "its write-ahead files (*.jnl) are gone")
         })?;
         let file = match newest.take() {
@@ -237,6 +238,10 @@ impl Journal for FjallJournal {
         *self.last.lock()
     }
 
+    fn witnessed(&self) -> Seq {
+        self.known
+    }
+
     fn read(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
         let (first, last) = (after.saturating_add(1), self.last());
         if first > last {
@@ -327,6 +332,40 @@ impl Journal for FjallJournal {
             Ok((String::from_utf8_lossy(&name).into_owned(), sealed.to_vec()))
         })
         .collect()
+    }
+}
+
+/// The store, open, and nothing missing in it that is known to have been on the disk.
+struct Opened {
+    db: Database,
+    vault: Keyspace,
+    parts: Parts,
+    /// Segments that were made and never written to.
+    empty: Vec<Keyspace>,
+    last: Seq,
+}
+
+impl Opened {
+    fn at(path: &Path, end: &End) -> Result<Self, Error> {
+        let (db, log, vault) = open_database(path).map_err(|failure| match failure {
+            OpenFailure::InUse => Error::InUse { path: path.to_owned() },
+            OpenFailure::Damaged(what) => Error::Damaged { what, path: path.to_owned() },
+            OpenFailure::Other(source) => Error::Store { what: "open", path: path.to_owned(), source },
+        })?;
+        let failed = |what| move |error| store(path, what, error);
+        let (parts, empty) = Parts::open(&db, log).map_err(failed("open the segments of"))?;
+        let last = parts.last().map_err(failed("read the end of"))?;
+        if end.known > last {
+            return Err(end.refusal(path, last));
+        }
+        let undropped = parts.traffic.first().map(|part| part.span.first);
+        if let Some((first, known)) = end.to_look_for(undropped) {
+            let unbroken = parts.unbroken(first, known).map_err(failed("read the end of"))?;
+            if unbroken < known {
+                return Err(end.refusal(path, unbroken));
+            }
+        }
+        Ok(Self { db, vault, parts, empty, last })
     }
 }
 

@@ -91,7 +91,11 @@ pub(super) fn fold_on(
                     state.apply(&recorded);
                     hash = next;
                 }
-                Err(damage) if !damage.is_torn() || any_whole_after(journal, entry.seq)? => {
+                Err(damage)
+                    if !damage.is_torn()
+                        || seq <= journal.witnessed()
+                        || any_whole_after(journal, entry.seq)? =>
+                {
                     return Err(OpenError::Damaged { seq, damage });
                 }
                 Err(damage) => {

@@ -141,7 +141,7 @@ pub fn of_stopped(config: &Config, clock: &Clock, progress: &mut dyn FnMut(Seq, 
 }
 
 /// What does not fit together: keys without a secret, and secrets without a key.
-fn unfit(keys: &Keys, names: &[String]) -> Vec<String> {
+pub(super) fn unfit(keys: &Keys, names: &[String]) -> Vec<String> {
     let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let mut known = BTreeSet::new();
     let mut unfit = Vec::new();

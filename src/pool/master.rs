@@ -16,7 +16,7 @@ use std::{
 use projections::event::Actor;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Error, Pool, hex, own_secret};
+use super::{Error, MASTER_KEY_FILE as FILE, Pool, hex, own_secret};
 use crate::{
     config::Config,
     journal::SecretChange,
@@ -24,7 +24,6 @@ use crate::{
     vault::{self, Vault},
 };
 
-const FILE: &str = "master.key";
 const NEXT: &str = "master.key.new";
 /// As MASTER_KEY wants it.
 const SHORTEST: usize = 16;

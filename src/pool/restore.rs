@@ -2,7 +2,8 @@
 //!
 //! Owns where it goes and when it counts: everything is written beside its place, read back as a server would,
 //! and moved there as the last step. It refuses a folder in which there is something already. Its invariant: a
-//! restore that did not end leaves nothing that a server would take for a log.
+//! restore that did not end leaves nothing that a server would take for a log; one that was refused leaves nothing at
+//! all, and what one that was killed left goes with the next restore or start.
 
 use std::{
     fs,
@@ -32,7 +33,9 @@ const PAGE: usize = 1_024;
 /// What may be in the folder beforehand: secrets of the pool's own, put there by the operator.
 const MAY_BE_THERE: [&str; 2] = ["master.key", "secret.key"];
 /// Where the log is until it is whole.
-const BESIDE: &str = "log.restoring";
+pub(super) const BESIDE: &str = "log.restoring";
+/// Where the copy of a damaged one is while something is made of it.
+pub(super) const COPY: &str = "log.copy";
 
 /// Why a backup is not restored. Nothing is left behind that a server would use.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,12 @@ pub enum RestoreError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// There is nothing to salvage.
+    #[error("there is no log in {}: name the data directory, or its folder `log`", folder.display())]
+    NoLog {
+        /// Where.
+        folder: PathBuf,
     },
     /// The backup is none, or not whole.
     #[error(transparent)]
@@ -117,7 +126,7 @@ pub async fn restore(
     };
     let mut reader = Reader::open(from)?;
     let failed = |source| RestoreError::Folder { folder: folder.clone(), source };
-    prepare(&folder)?;
+    let mut begun = prepare(&folder)?;
     let beside = folder.join(BESIDE);
     let journal = Arc::new(FjallJournal::open(&beside)?);
     copy(&mut reader, journal.as_ref(), &mut seen)?;
@@ -135,22 +144,61 @@ pub async fn restore(
     fs::rename(&beside, folder.join("log"))
         .and_then(|()| fs::File::open(&folder)?.sync_all())
         .map_err(failed)?;
+    begun.is_done = true;
     Ok(Restored { events: reader.events(), folder, manifest, opens })
 }
 
-fn prepare(folder: &Path) -> Result<(), RestoreError> {
-    let failed = |source| RestoreError::Folder { folder: folder.to_owned(), source };
-    super::private_folder(folder).map_err(failed)?;
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let found = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        // What a restore that was killed left.
-        if found == BESIDE || found.strip_suffix(".new") == Some(BESIDE) {
-            fs::remove_dir_all(folder.join(&found)).map_err(failed)?;
-        } else if !MAY_BE_THERE.contains(&&*found) {
-            return Err(RestoreError::NotEmpty { folder: folder.to_owned(), found });
+/// What a restore has begun: unless it is done, it goes away again.
+pub(super) struct Begun {
+    folder: PathBuf,
+    /// Whether the folder was made for it.
+    is_new: bool,
+    pub(super) is_done: bool,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        if let Err(error) = remove_what_a_restore_left(&self.folder) {
+            tracing::warn!(%error, folder = %self.folder.display(), "what the restore had begun was not removed");
+        }
+        if self.is_new {
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Removes the log that a restore began and did not come to end, unless one is at work there.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub(super) fn remove_what_a_restore_left(folder: &Path) -> io::Result<()> {
+    if [BESIDE, COPY].iter().any(|name| FjallJournal::is_open(&folder.join(name))) {
+        return Ok(());
+    }
+    for name in [BESIDE.to_owned(), format!("{BESIDE}.new"), COPY.to_owned()] {
+        match fs::remove_dir_all(folder.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(())
+}
+
+pub(super) fn prepare(folder: &Path) -> Result<Begun, RestoreError> {
+    let failed = |source| RestoreError::Folder { folder: folder.to_owned(), source };
+    let is_new = !folder.exists();
+    super::private_folder(folder).map_err(failed)?;
+    remove_what_a_restore_left(folder).map_err(failed)?;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let found = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if !MAY_BE_THERE.contains(&&*found) {
+            return Err(RestoreError::NotEmpty { folder: folder.to_owned(), found });
+        }
+    }
+    Ok(Begun { folder: folder.to_owned(), is_new, is_done: false })
 }
 
 fn copy(
@@ -183,7 +231,7 @@ fn copy(
     }
 }
 
-fn opens(told: Option<&SecretString>, folder: &Path, sealed: &[(String, Vec<u8>)]) -> Opens {
+pub(super) fn opens(told: Option<&SecretString>, folder: &Path, sealed: &[(String, Vec<u8>)]) -> Opens {
     let kept = || fs::read_to_string(folder.join("master.key")).ok().map(|text| text.trim().to_owned());
     let key = told.cloned().or_else(|| kept().filter(|text| !text.is_empty()).map(SecretString::from));
     match key {

@@ -3,3 +3,4 @@
 mod backup;
 mod keys;
 mod master_key;
+mod salvage;

@@ -58,6 +58,19 @@ pub struct BackupRestored {
     pub actor: Actor,
 }
 
+/// See [`Event::LogSalvaged`](super::Event::LogSalvaged).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSalvaged {
+    /// The last event that was kept.
+    pub through: Seq,
+    /// Events that were kept.
+    pub kept: u64,
+    /// Events before that one that are lost.
+    pub lost: u64,
+    /// Who wanted it.
+    pub actor: Actor,
+}
+
 /// See [`Event::MasterKeyChanged`](super::Event::MasterKeyChanged).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MasterKeyChanged {

@@ -10,7 +10,7 @@ use std::{
 use fjall::{Database, Keyspace, PersistMode};
 use projections::Seq;
 
-use super::options;
+use super::{options, write_ahead};
 
 pub(super) enum OpenFailure {
     InUse,
@@ -22,31 +22,68 @@ pub(super) enum OpenFailure {
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Opened = (Database, Keyspace, Keyspace);
 
-pub(super) fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
-    let open = || -> Result<Opened, fjall::Error> {
-        let db = Database::builder(path)
-            .cache_size(options::CACHE_BYTES)
-            .max_journaling_size(options::WRITE_AHEAD_BYTES)
-            .worker_threads(1)
-            .open()?;
-        let log = db.keyspace("log", options::log)?;
-        let vault = db.keyspace("vault", options::vault)?;
-        Ok((db, log, vault))
-    };
-    // On some kinds of damage the store panics where it should refuse; then the refusal is what people see.
+pub(super) fn builder(path: &Path) -> fjall::DatabaseBuilder<Database> {
+    Database::builder(path)
+        .cache_size(options::CACHE_BYTES)
+        .max_journaling_size(options::WRITE_AHEAD_BYTES)
+        .worker_threads(1)
+}
+
+/// On some kinds of damage the store panics where it should refuse: none, then, and the refusal is what people see.
+pub(super) fn quietly<T>(open: impl FnOnce() -> T) -> Option<T> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(open));
     std::panic::set_hook(hook);
-    match opened {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(fjall::Error::Locked)) => Err(OpenFailure::InUse),
-        Ok(Err(error)) => Err(match damaged(path, &error) {
+    opened.ok()
+}
+
+/// Makes a folder for its owner alone, where there is none.
+pub(super) fn private(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+pub(super) fn open_database(path: &Path) -> Result<Opened, OpenFailure> {
+    let open = || -> Result<Opened, fjall::Error> {
+        let db = builder(path).open()?;
+        let log = db.keyspace("log", options::log)?;
+        let vault = db.keyspace("vault", options::vault)?;
+        Ok((db, log, vault))
+    };
+    match quietly(open) {
+        Some(Ok(opened)) => Ok(opened),
+        Some(Err(fjall::Error::Locked)) => Err(OpenFailure::InUse),
+        Some(Err(error)) => Err(match damaged(path, &error) {
             Some(what) => OpenFailure::Damaged(what),
             None => OpenFailure::Other(error.into()),
         }),
-        Err(_) => Err(OpenFailure::Damaged(TABLES.to_owned())),
+        None => Err(OpenFailure::Damaged(TABLES.to_owned())),
     }
+}
+
+fn make_in(folder: &Path) -> Result<(), Cause> {
+    match open_database(folder) {
+        Ok(opened) => Ok(opened.0.persist(PersistMode::SyncAll)?),
+        Err(OpenFailure::InUse) => Err("another gemini-pool is just making it".into()),
+        Err(OpenFailure::Damaged(what)) => Err(what.into()),
+        Err(OpenFailure::Other(cause)) => Err(cause),
+    }
+}
+
+/// Whether nothing is in a folder but what a file system puts there by itself.
+pub(crate) fn is_empty(folder: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        if entry?.file_name() != "lost+found" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A write-ahead file that is bad from a place on, in people's words.
+pub(super) fn damaged_part(file: &Path, place: u64) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    format!("the newest part of the log (`{name}`, from byte {place} on)")
 }
 
 /// What the store keeps sorted.
@@ -64,13 +101,9 @@ pub(super) fn damaged(path: &Path, error: &fjall::Error) -> Option<String> {
     };
     let what = match error {
         Store::JournalRecovery(_) => {
-            let files = write_ahead_files(path);
-            let mut names: Vec<_> = files
-                .iter()
-                .filter_map(|file| file.file_name()?.to_str())
-                .map(|name| format!("`{name}`"))
-                .collect();
-            names.sort_unstable();
+            let files = write_ahead::files(path).unwrap_or_default();
+            let names = files.iter().filter_map(|file| file.file_name()?.to_str());
+            let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
             format!("the newest part of the log ({})", names.join(", "))
         }
         Store::Io(error) | Store::Storage(Table::Io(error)) if !is_gone(error) => return None,
@@ -91,7 +124,8 @@ pub(super) fn damaged(path: &Path, error: &fjall::Error) -> Option<String> {
 /// that a full disk or a kill leaves nothing half made.
 pub(super) fn make(path: &Path) -> Result<(), Cause> {
     if path.exists() {
-        return Ok(());
+        // An empty folder may be a volume of its own: then it cannot be moved to its place.
+        return if is_empty(path)? { make_in(path) } else { Ok(()) };
     }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -99,13 +133,8 @@ pub(super) fn make(path: &Path) -> Result<(), Cause> {
     if new.exists() {
         std::fs::remove_dir_all(&new)?;
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&new)?;
-    match open_database(&new) {
-        Ok(opened) => opened.0.persist(PersistMode::SyncAll)?,
-        Err(OpenFailure::InUse) => return Err("another gemini-pool is just making it".into()),
-        Err(OpenFailure::Damaged(what)) => return Err(what.into()),
-        Err(OpenFailure::Other(cause)) => return Err(cause),
-    }
+    private(&new)?;
+    make_in(&new)?;
     std::fs::rename(&new, path)?;
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => Ok(File::open(parent)?.sync_all()?),
@@ -113,48 +142,9 @@ pub(super) fn make(path: &Path) -> Result<(), Cause> {
     }
 }
 
-/// Copies of the write-ahead log's files while the database opens: recovery shortens them at the first
-/// byte that makes no sense, and would throw away all that comes after one damaged byte.
-pub(super) struct WriteAhead(Vec<(PathBuf, PathBuf)>);
-
-impl WriteAhead {
-    pub(super) fn keep(path: &Path) -> io::Result<Self> {
-        let mut kept = Self(Vec::new());
-        for file in write_ahead_files(path) {
-            let mut copy = file.clone().into_os_string();
-            copy.push(".kept");
-            let used = written(&File::open(&file)?)?;
-            let mut from = io::Read::take(File::open(&file)?, used);
-            let mut to =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&copy)?;
-            kept.0.push((file, copy.into()));
-            if let Err(error) = io::copy(&mut from, &mut to) {
-                kept.forget();
-                return Err(error);
-            }
-        }
-        Ok(kept)
-    }
-
-    pub(super) fn forget(self) {
-        for (_, copy) in &self.0 {
-            let _ = std::fs::remove_file(copy);
-        }
-    }
-
-    pub(super) fn put_back(self) {
-        for (file, copy) in &self.0 {
-            if let Err(error) = std::fs::rename(copy, file) {
-                tracing::error!(%error, copy = %copy.display(), "the write-ahead log was not put back; this is its copy");
-            }
-        }
-    }
-}
-
-pub(super) fn write_ahead_files(path: &Path) -> Vec<PathBuf> {
-    let Ok(files) = std::fs::read_dir(path) else { return Vec::new() };
-    let files = files.flatten().map(|file| file.path());
-    files.filter(|path| path.extension().is_some_and(|end| end == "jnl")).collect()
+/// Opens the witness of the last record that was synced.
+pub(super) fn open_head(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("head"))
 }
 
 pub(super) fn read_head(head: &File) -> io::Result<Seq> {
@@ -170,27 +160,4 @@ pub(super) fn read_head(head: &File) -> io::Result<Seq> {
             "`head` does not hold a number; delete it to go on without it",
         )
     })
-}
-
-/// How much is written in the write-ahead log; recovery makes it less when its end is torn.
-/// The files are made long beforehand, so zeros at their ends do not count.
-pub(super) fn write_ahead_bytes(path: &Path) -> u64 {
-    let files = write_ahead_files(path).into_iter();
-    files.filter_map(|path| File::open(path).ok()).map(|file| written(&file).unwrap_or(0)).sum()
-}
-
-/// The position behind the last byte that is not zero.
-fn written(file: &File) -> io::Result<u64> {
-    let mut end = file.metadata()?.len();
-    let mut block = vec![0; 1 << 16];
-    while end > 0 {
-        let start = end.saturating_sub(block.len() as u64);
-        let part = block.get_mut(..usize::try_from(end - start).unwrap_or(0)).unwrap_or_default();
-        file.read_exact_at(part, start)?;
-        if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
-            return Ok(start + last as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
 }

@@ -15,9 +15,10 @@ use crate::journal::{Entry, Segment, SegmentSpan};
 
 /// Tag of log entries: leaves room for other kinds of rows.
 const LOG_TAG: u8 = b'e';
-const PREFIX: &str = "traffic-";
+/// What the names of segments' keyspaces begin with.
+pub(super) const SEGMENTS: &str = "traffic-";
 
-type Read = Result<Entry, fjall::Error>;
+pub(super) type Read = Result<Entry, fjall::Error>;
 
 /// One segment.
 #[derive(Clone)]
@@ -34,21 +35,22 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn open(db: &Database, log: Keyspace) -> Result<Self, fjall::Error> {
-        let mut traffic = Vec::new();
+    /// With the segments in which nothing is: the machine died after they were made. They are for the caller to delete,
+    /// once he is sure that nothing is missing.
+    pub(super) fn open(db: &Database, log: Keyspace) -> Result<(Self, Vec<Keyspace>), fjall::Error> {
+        let (mut traffic, mut empty) = (Vec::new(), Vec::new());
         for name in db.list_keyspace_names() {
-            let Some(number) = name.strip_prefix(PREFIX).and_then(|number| number.parse().ok()) else {
+            let Some(number) = name.strip_prefix(SEGMENTS).and_then(|number| number.parse().ok()) else {
                 continue;
             };
             let rows = db.keyspace(&name, options::log)?;
             match span_of(number, &rows)? {
                 Some(span) => traffic.push(Part { span, rows }),
-                // Made, and the machine died before anything was written.
-                None => db.delete_keyspace(rows)?,
+                None => empty.push(rows),
             }
         }
         traffic.sort_unstable_by_key(|part| part.span.number);
-        Ok(Self { log, traffic })
+        Ok((Self { log, traffic }, empty))
     }
 
     /// The last record's position; 0 where there is none.
@@ -70,7 +72,7 @@ impl Parts {
         let mut over = None;
         if newest.is_none_or(|newest| newest.span.number < number) {
             over = newest.map(|newest| newest.rows.clone());
-            let rows = db.keyspace(&format!("{PREFIX}{number}"), options::log)?;
+            let rows = db.keyspace(&format!("{SEGMENTS}{number}"), options::log)?;
             self.traffic.push(Part { span: SegmentSpan { number, first, last: first }, rows });
         }
         match self.traffic.last_mut() {
@@ -93,6 +95,21 @@ impl Parts {
             }
         }
         Ok(None)
+    }
+
+    /// The last record up to which none is missing, from `first` to `last`; the one before `first`, where that is.
+    pub(super) fn unbroken(&self, first: Seq, last: Seq) -> Result<Seq, fjall::Error> {
+        let mut end = first.saturating_sub(1);
+        if first > last {
+            return Ok(end);
+        }
+        for entry in self.forward(first, last) {
+            if entry?.seq != end + 1 {
+                break;
+            }
+            end += 1;
+        }
+        Ok(end)
     }
 
     /// The records from `first` to `last`, in order.
@@ -140,7 +157,7 @@ impl<A: Iterator<Item = Read>, B: Iterator<Item = Read>> Iterator for Merged<A, 
     }
 }
 
-fn entry_of(row: fjall::Guard) -> Read {
+pub(super) fn entry_of(row: fjall::Guard) -> Read {
     let (key, frame) = row.into_inner()?;
     Ok(Entry { seq: seq_of(&key), frame: frame.to_vec() })
 }
@@ -151,6 +168,14 @@ pub(super) fn key_of(seq: Seq) -> [u8; 9] {
         *to = from;
     }
     key
+}
+
+/// The place of a record, if this is a record's key.
+pub(super) fn seq_of_key(key: &[u8]) -> Option<Seq> {
+    match key {
+        [LOG_TAG, seq @ ..] => seq.try_into().ok().map(Seq::from_be_bytes),
+        _ => None,
+    }
 }
 
 fn seq_of(key: &[u8]) -> Seq {

@@ -9,7 +9,7 @@ use crate::journal::{
 };
 
 /// So that no space takes the name of the record's own keyspaces.
-const PREFIX: &str = "derived-";
+pub(super) const PREFIX: &str = "derived-";
 
 impl FjallJournal {
     fn space(&self, space: &'static str) -> Result<Option<Keyspace>, Error> {

@@ -4,8 +4,8 @@ use projections::{
     ClientId, Digest, Event, KeyId,
     event::{
         Actor, AdminLoggedOut, AdminLoginsDelayed, AdminPasswordChanged, BackupMade, BackupRestored, Cap,
-        Change, ClientKeyReplaced, ClientUpdated, KeyRevealed, KeysExported, LogTrimmed, MasterKeyChanged,
-        SettingChange, SettingsChanged,
+        Change, ClientKeyReplaced, ClientUpdated, KeyRevealed, KeysExported, LogSalvaged, LogTrimmed,
+        MasterKeyChanged, SettingChange, SettingsChanged,
     },
 };
 
@@ -83,5 +83,6 @@ pub(super) fn samples() -> Vec<Event> {
         BackupMade { through: SEQ, actor: admin() }.into(),
         BackupRestored { through: SEQ, actor: Actor::Cli }.into(),
         MasterKeyChanged { secrets: 300, actor: Actor::Cli }.into(),
+        LogSalvaged { through: SEQ, kept: 70_000, lost: 3, actor: Actor::Cli }.into(),
     ]
 }
