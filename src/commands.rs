@@ -301,6 +301,9 @@ pub enum Error {
         /// How much.
         findings: usize,
     },
+    /// A log of a newer version.
+    #[error("a newer version of gemini-pool wrote part of the log: audit it with that version")]
+    NewerLog,
     /// The terminal.
     #[error("cannot print")]
     Output(#[from] io::Error),

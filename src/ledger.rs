@@ -23,6 +23,7 @@ mod sync;
 pub mod tape;
 mod times;
 mod trims;
+pub mod unknown;
 mod vitals;
 mod writer;
 
@@ -52,6 +53,7 @@ use self::{
     replay::replay,
     rules::{Decision, Penalty, Refused},
     sync::Syncer,
+    unknown::UnknownEvents,
     vitals::Counters,
     writer::Writer,
 };
@@ -149,6 +151,8 @@ enum Message {
 
 struct Shared {
     journal: Arc<dyn Journal>,
+    /// Control events of a newer program, as the start met them.
+    unknown: Vec<UnknownEvents>,
     state: RwLock<State>,
     /// Why the log failed, once it did.
     failure: Mutex<Option<Arc<journal::Error>>>,
@@ -252,7 +256,15 @@ impl Ledger {
         views: Vec<Arc<dyn View>>,
         every: Seq,
     ) -> Result<Self, OpenError> {
-        let (state, hash) = replay(journal.as_ref(), every)?;
+        let (state, hash, met) = replay(journal.as_ref(), every)?;
+        let unknown = met.keep(journal.as_ref())?;
+        if let Some(kinds) = unknown::told(&unknown) {
+            tracing::warn!(
+                kinds,
+                "the log holds control events of a newer version of gemini-pool, which this one does not understand: what \
+                 they changed is not in force. Start the newer version again"
+            );
+        }
         if let Some(trim) = &state.trims.last {
             retention::finish(journal.as_ref(), trim)?;
         }
@@ -265,6 +277,7 @@ impl Ledger {
         let keeper = Keeper::start(Arc::clone(&journal), Arc::clone(&counters)).map_err(OpenError::Thread)?;
         let shared = Arc::new(Shared {
             journal,
+            unknown,
             state: RwLock::ranked(Rank::State, state),
             failure: Mutex::new(None),
             unrecorded: AtomicU64::new(0),
@@ -381,6 +394,12 @@ impl Ledger {
     #[must_use]
     pub fn unrecorded(&self) -> u64 {
         self.shared.unrecorded.load(Ordering::Relaxed)
+    }
+
+    /// Control events of a newer program, which this one does not understand.
+    #[must_use]
+    pub fn unknown(&self) -> &[UnknownEvents] {
+        &self.shared.unknown
     }
 
     /// How the log itself does.

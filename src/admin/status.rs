@@ -20,7 +20,11 @@ use super::{
     problem::{AUTH, Failure, INPUT},
     request_logs::RequestBodiesKept,
 };
-use crate::{gauges::Now, ledger::clock::rfc3339, pool::Pool};
+use crate::{
+    gauges::Now,
+    ledger::{clock::rfc3339, unknown},
+    pool::Pool,
+};
 
 pub(super) struct StatusApi(pub(super) Option<Arc<Pool>>);
 
@@ -35,6 +39,9 @@ struct LogView {
     queued: u64,
     /// Why it takes no more writes, if so.
     failure: Option<String>,
+    /// Control events of a newer version, which this one does not understand, if there are any: their kinds, how many and
+    /// where. What they changed is not in force.
+    newer_events: Option<String>,
     /// Events that could not be recorded since then.
     unrecorded: u64,
 }
@@ -123,6 +130,7 @@ fn server(pool: &Pool) -> ServerView {
             head: vitals.head,
             unsynced: vitals.head.saturating_sub(vitals.synced),
             queued: vitals.queued as u64,
+            newer_events: unknown::told(pool.ledger.unknown()),
             failure: pool.ledger.failure().map(|failure| failure.to_string()),
             unrecorded: pool.ledger.unrecorded(),
         },

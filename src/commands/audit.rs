@@ -59,7 +59,11 @@ pub async fn audit(command: AuditCommand, config: &Config) -> Result<(), Error> 
     };
     say(&if json { format!("{report:#}") } else { told(&report) })?;
     let findings = report.get("findings").and_then(Value::as_array).map_or(0, Vec::len);
-    if findings == 0 { Ok(()) } else { Err(Error::Damaged { findings }) }
+    match findings {
+        0 => Ok(()),
+        _ if is_newer(&report) => Err(Error::NewerLog),
+        _ => Err(Error::Damaged { findings }),
+    }
 }
 
 /// The running server's report on an audit that began after it was asked.
@@ -86,6 +90,12 @@ async fn there(config: &Config) -> Result<Value, Error> {
     }
 }
 
+/// Whether all that is wrong with a log is that a newer program wrote some of it.
+fn is_newer(report: &Value) -> bool {
+    let findings = report.get("findings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    findings.iter().all(|finding| text(finding, "what").contains("made by a newer version of gemini-pool"))
+}
+
 fn told(report: &Value) -> String {
     let number = |name| super::number(report, name);
     let mut lines = vec![format!(
@@ -106,7 +116,12 @@ fn told(report: &Value) -> String {
         lines.push(format!("{}{}", about.unwrap_or_default(), text(finding, "what")));
     }
     lines.push(
-        if findings.is_empty() { "The log is as it was written." } else { "The log is damaged." }.to_owned(),
+        match findings.len() {
+            0 => "The log is as it was written.",
+            _ if is_newer(report) => "The log is not damaged, but this version cannot read all of it.",
+            _ => "The log is damaged.",
+        }
+        .to_owned(),
     );
     lines.join("\n")
 }
@@ -116,6 +131,16 @@ mod tests {
     use serde_json::json;
 
     use super::told;
+
+    #[test]
+    fn what_a_newer_version_wrote_is_no_damage() {
+        let what =
+            "it was made by a newer version of gemini-pool (frame format 2), and this one cannot read it";
+        let mut report = json!({"findings": [{"seq": 7, "what": what}]});
+        assert!(told(&report).ends_with("The log is not damaged, but this version cannot read all of it."));
+        report["findings"].as_array_mut().unwrap().push(json!({"seq": 8, "what": "it is missing"}));
+        assert!(told(&report).ends_with("The log is damaged."));
+    }
 
     #[test]
     fn people_read_what_is_wrong_and_where() {

@@ -350,6 +350,43 @@ mod on_disk {
         assert_eq!(journal.read(0, 20_000).unwrap().len(), 10_001);
     }
 
+    /// The write-ahead files go too, once no keyspace needs them: also none that nobody has asked for since the start.
+    #[test]
+    fn a_dropped_segment_gives_its_write_ahead_files_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let write_ahead = || {
+            let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+            files.filter(|file| file.path().extension().is_some_and(|end| end == "jnl")).count()
+        };
+        let long = |seq: u64| (0..16).flat_map(|part| noise(16 * seq + part)).collect::<Vec<u8>>();
+        let append_long = |journal: &FjallJournal, segment, batches: u64| {
+            for _ in 0..batches {
+                let after = journal.last();
+                let frame = |seq| Frame { segment: Some(segment), bytes: long(seq) };
+                let frames: Vec<_> = (after + 1..=after + 60).map(frame).collect();
+                journal.append(Batch { after, frames: &frames, secrets: &[] }).unwrap();
+            }
+        };
+        {
+            let journal = FjallJournal::open(folder.path()).unwrap();
+            let secrets = [secret("one", Some("1"))];
+            journal.append(Batch { after: 0, frames: &[frame_of("a")], secrets: &secrets }).unwrap();
+            journal.write(SPACE, &[put("b", Some("2"))]).unwrap();
+            append_long(&journal, 1, 80);
+        }
+        assert!(write_ahead() > 1, "the first is full, and a secret and a row hold on to it");
+        let journal = FjallJournal::open(folder.path()).unwrap();
+        append_long(&journal, 2, 1);
+        journal.drop_segments(1).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while write_ahead() > 1 {
+            assert!(std::time::Instant::now() < deadline, "{} write-ahead files are left", write_ahead());
+            journal.parts_are_written_out();
+            std::thread::yield_now();
+        }
+        assert_eq!(journal.secrets().unwrap().len(), 1);
+    }
+
     #[test]
     fn a_second_opener_is_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -282,10 +282,16 @@ impl Journal for FjallJournal {
             dropped = true;
         }
         if dropped {
-            // Write-ahead files that are not written out yet hold on to the segments' own.
-            let spaces = self.spaces.lock();
-            let newest = parts.traffic.last().map(|part| &part.rows);
-            [&parts.log, &self.vault].into_iter().chain(newest).chain(spaces.values()).for_each(write_out);
+            // Write-ahead files that are not written out yet hold on to the segments' own, also by spaces that nobody
+            // has asked for since the start.
+            for name in self.db.list_keyspace_names() {
+                match self.db.keyspace(&name, options::derived) {
+                    Ok(rows) => write_out(&rows),
+                    Err(error) => {
+                        tracing::warn!(%error, "part of the log stays in its write-ahead files for now")
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use crate::journal::{
 
 /// The shape of a state's bytes, and the meaning of the folds that made it. **Make it one more whenever
 /// either changes**, or an old checkpoint is read as something that it is not.
-pub(super) const SHAPE: u16 = 4;
+pub(super) const SHAPE: u16 = 5;
 /// The shape of the JSON: one more when a field changes its meaning or goes away.
 const BASE_SHAPE: u16 = 1;
 /// Events between two checkpoints.

@@ -59,7 +59,7 @@ struct Life<'a> {
 /// # Errors
 /// [`OpenError`].
 pub fn fill(journal: &dyn Journal, wish: Wish, progress: &mut dyn FnMut(u64)) -> Result<(), OpenError> {
-    let (state, hash) = replay(journal, EVERY)?;
+    let (state, hash, _) = replay(journal, EVERY)?;
     let keys: Vec<(KeyId, String)> = state.keys.iter().map(|key| (key.id, key.project.clone())).collect();
     let clients: Vec<ClientId> = state.access.iter().map(|client| client.id).collect();
     let next_checkpoint = state.seq + EVERY;

@@ -10,6 +10,7 @@ use super::{
     OpenError,
     checkpoint::{self, Checkpoint, Kind, Packed},
     trims,
+    unknown::Met,
 };
 use crate::journal::{
     Journal,
@@ -20,7 +21,13 @@ use crate::journal::{
 pub(super) const PAGE: usize = 4_096;
 
 /// Folds the journal into the state that it ends with; cuts a torn end.
-pub(super) fn replay(journal: &dyn Journal, every: Seq) -> Result<(State, ChainHash), OpenError> {
+pub(super) fn replay(journal: &dyn Journal, every: Seq) -> Result<(State, ChainHash, Met), OpenError> {
+    let mut met = Met::default();
+    let (state, hash) = fold(journal, every, &mut met)?;
+    Ok((state, hash, met))
+}
+
+fn fold(journal: &dyn Journal, every: Seq, met: &mut Met) -> Result<(State, ChainHash), OpenError> {
     for place in checkpoint::places(journal, Kind::Full, Seq::MAX)? {
         let Some(checkpoint) = checkpoint::read_good(journal, Kind::Full, place)? else {
             tracing::warn!(
@@ -29,7 +36,8 @@ pub(super) fn replay(journal: &dyn Journal, every: Seq) -> Result<(State, ChainH
             );
             continue;
         };
-        match fold_on(journal, checkpoint, &mut |_, _| Ok(())) {
+        *met = Met::default();
+        match fold_on(journal, checkpoint, met, &mut |_, _| Ok(())) {
             Err(OpenError::Damaged { damage: Damage::Missing, .. }) => {
                 tracing::warn!(
                     seq = place,
@@ -39,12 +47,14 @@ pub(super) fn replay(journal: &dyn Journal, every: Seq) -> Result<(State, ChainH
             folded => return folded,
         }
     }
-    match fold_all(journal, trims::begin(journal, None)?, every) {
+    *met = Met::default();
+    match fold_all(journal, trims::begin(journal, None)?, every, met) {
         Err(OpenError::Damaged { seq, damage: Damage::Missing }) => {
             let trim = trims::newest(journal)?.filter(|trim| seq <= trim.through);
             let trim = trim.ok_or(OpenError::Damaged { seq, damage: Damage::Missing })?;
             let base = trims::begin(journal, Some(&trim))?;
-            fold_all(journal, base, every)
+            *met = Met::default();
+            fold_all(journal, base, every, met)
         }
         folded => folded,
     }
@@ -52,9 +62,14 @@ pub(super) fn replay(journal: &dyn Journal, every: Seq) -> Result<(State, ChainH
 
 /// The same as [`fold_on`], and leaves checkpoints for looks at the past on the way: whoever folds everything
 /// has none, or none that holds.
-fn fold_all(journal: &dyn Journal, from: Checkpoint, every: Seq) -> Result<(State, ChainHash), OpenError> {
+fn fold_all(
+    journal: &dyn Journal,
+    from: Checkpoint,
+    every: Seq,
+    met: &mut Met,
+) -> Result<(State, ChainHash), OpenError> {
     let mut next = from.state.seq.saturating_add(every);
-    fold_on(journal, from, &mut |state, hash| {
+    fold_on(journal, from, met, &mut |state, hash| {
         if state.seq >= next {
             next = state.seq.saturating_add(every);
             let mut past = state.clone();
@@ -73,6 +88,7 @@ fn fold_all(journal: &dyn Journal, from: Checkpoint, every: Seq) -> Result<(Stat
 pub(super) fn fold_on(
     journal: &dyn Journal,
     from: Checkpoint,
+    met: &mut Met,
     after_page: &mut dyn FnMut(&State, &ChainHash) -> Result<(), OpenError>,
 ) -> Result<(State, ChainHash), OpenError> {
     let Checkpoint { mut state, mut hash } = from;
@@ -88,6 +104,7 @@ pub(super) fn fold_on(
             }
             match codec::decode(seq, &entry.frame, Some(&hash)) {
                 Ok((recorded, next)) => {
+                    met.see(&recorded);
                     state.apply(&recorded);
                     hash = next;
                 }

@@ -2122,6 +2122,11 @@ export interface components {
              */
             head: number;
             /**
+             * @description Control events of a newer version, which this one does not understand, if there are any: their kinds, how many and
+             *     where. What they changed is not in force.
+             */
+            newer_events?: string | null;
+            /**
              * Format: uint64
              * @description Facts and commands that wait to be written.
              */

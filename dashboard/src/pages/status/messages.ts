@@ -83,6 +83,7 @@ export const en = {
 
   logFails: 'The log takes no writes. What the pool does now is not recorded, or it refuses requests (LOG_FAILURE). Look at the disk, then restart.',
   unrecorded: (count: string) => `${count} events could not be recorded. The log has a gap there.`,
+  newer: 'A newer version recorded changes that this one does not understand: they are not in force. Start the newer version again.',
   queued: (count: string) => `${count} events wait to be written: the disk does not keep up.`,
   stopping: 'The server is stopping: what is under way is finished, and nothing new begins.',
   bodies: (what: string) => `What clients ask and get is kept (bodies: ${what}).`,
@@ -175,6 +176,7 @@ export const zh: typeof en = {
 
   logFails: '日誌無法寫入。目前的活動不會留下紀錄，或請求會被拒絕（依 LOG_FAILURE 而定）。請檢查磁碟後重新啟動。',
   unrecorded: (count) => `有 ${count} 個事件沒能記錄下來，日誌在那裡有缺口。`,
+  newer: '較新的版本記錄了這個版本看不懂的變更，因此這些變更沒有生效。請改用較新的版本啟動。',
   queued: (count) => `有 ${count} 個事件等待寫入：磁碟速度跟不上。`,
   stopping: '伺服器正在停止：進行中的請求會完成，不再接受新的請求。',
   bodies: (what) => `正在保留用戶端的請求與回應內容（保留範圍：${what}）。`,
