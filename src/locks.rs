@@ -8,6 +8,8 @@
 //!
 //! Condition variables wait on the lock that they are given, and nothing else may be held meanwhile.
 
+#![expect(clippy::disallowed_types, reason = "this is the place where locks come in")]
+
 use std::{
     fmt,
     ops::{Deref, DerefMut},
@@ -85,7 +87,6 @@ pub struct Condvar(raw::Condvar);
 
 /// What this module wraps.
 mod raw {
-    #![expect(clippy::disallowed_types, reason = "this is the place where locks come in")]
     pub(super) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 }
 
