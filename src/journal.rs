@@ -90,6 +90,12 @@ pub struct SegmentSpan {
     pub last: Seq,
 }
 
+/// Where a frame says that it stands: the one thing in it that a back end may look at. Nothing else of it is checked.
+#[must_use]
+pub fn position(frame: &[u8]) -> Option<Seq> {
+    frame.get(6..14)?.try_into().ok().map(Seq::from_be_bytes)
+}
+
 /// What is appended together.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {

@@ -87,12 +87,6 @@ impl fmt::Display for ChainHash {
     }
 }
 
-/// Where a frame says that it stands; its checksum is not looked at.
-#[must_use]
-pub fn position(frame: &[u8]) -> Option<Seq> {
-    frame.get(6..14)?.try_into().ok().map(Seq::from_be_bytes)
-}
-
 /// Why bytes are not a good frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {

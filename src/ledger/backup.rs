@@ -40,7 +40,10 @@ pub use self::{
     pack::{Backup, Unpackable},
     unpack::{Base, Item, Reader, Unreadable},
 };
-use crate::journal::codec::{self, ChainHash, Damage};
+use crate::journal::{
+    self,
+    codec::{self, ChainHash, Damage},
+};
 
 const MAGIC: &[u8; 8] = b"GPBACKUP";
 const VERSION: u16 = 2;
@@ -87,7 +90,7 @@ impl Follower {
     /// Gives the frame's position.
     fn follow(&mut self, frame: &[u8]) -> Result<Seq, (Seq, Damage)> {
         let next = self.last + 1;
-        let seq = codec::position(frame).ok_or((next, Damage::Length))?;
+        let seq = journal::position(frame).ok_or((next, Damage::Length))?;
         if seq < next {
             return Err((next, Damage::Position(seq)));
         }

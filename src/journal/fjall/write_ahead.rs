@@ -31,7 +31,7 @@ use std::{
 use projections::Seq;
 
 use super::segments::seq_of_key;
-use crate::journal::codec;
+use crate::journal;
 
 /// What is read at once; a batch that is longer makes it grow.
 const WINDOW: u64 = 1 << 20;
@@ -72,7 +72,7 @@ impl Item<'_> {
     fn record(&self) -> Option<Seq> {
         let seq = seq_of_key(self.key)?;
         let frame = self.value().ok().flatten()?;
-        (codec::position(&frame) == Some(seq)).then_some(seq)
+        (journal::position(&frame) == Some(seq)).then_some(seq)
     }
 }
 

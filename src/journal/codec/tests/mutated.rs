@@ -67,7 +67,7 @@ fn changed_payloads_are_errors_or_events() {
         }
         let mut bad = frame.clone();
         dice.change(&mut bad);
-        let _ = (decode(1, &bad, None), peek(&bad), position(&bad));
+        let _ = (decode(1, &bad, None), peek(&bad), crate::journal::position(&bad));
     }
     assert!(events > 1_000, "{events} were events all the same");
     assert!(most_memory() < before + (256 << 20), "{} bytes at most", most_memory());
