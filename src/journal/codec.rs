@@ -154,11 +154,11 @@ fn decode_bounded<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<(T, us
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
     match bytes.len() {
-        ..=0x1000 => within::<{ 64 * KIB }, T>(bytes),
-        ..=0x1_0000 => within::<MIB, T>(bytes),
-        ..=0x10_0000 => within::<{ 16 * MIB }, T>(bytes),
-        ..=0x100_0000 => within::<{ 256 * MIB }, T>(bytes),
-        ..=0x1000_0000 => within::<{ 4096 * MIB }, T>(bytes),
+        0..=0x1000 => within::<{ 64 * KIB }, T>(bytes),
+        0x1001..=0x1_0000 => within::<MIB, T>(bytes),
+        0x1_0001..=0x10_0000 => within::<{ 16 * MIB }, T>(bytes),
+        0x10_0001..=0x100_0000 => within::<{ 256 * MIB }, T>(bytes),
+        0x100_0001..=0x1000_0000 => within::<{ 4096 * MIB }, T>(bytes),
         _ => Err(DecodeError::LimitExceeded),
     }
 }

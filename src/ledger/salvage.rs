@@ -65,7 +65,7 @@ struct Begin {
 enum Origin {
     Start,
     Trim(Trim),
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
 }
 
 /// Looks at every record that can be read.
@@ -137,7 +137,7 @@ impl Found {
             for place in checkpoint::places(source, kind, Seq::MAX)? {
                 let Some(end) = self.reach(place).filter(|end| *end > best.end) else { continue };
                 if let Some(checkpoint) = checkpoint::read_good(source, kind, place)? {
-                    best = Begin { end, place, from: Origin::Checkpoint(checkpoint) };
+                    best = Begin { end, place, from: Origin::Checkpoint(Box::new(checkpoint)) };
                 }
             }
         }
