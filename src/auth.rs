@@ -11,9 +11,9 @@ mod tally;
 mod tokens;
 mod turns;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::header::AUTHORIZATION;
 use projections::{ClientId, Digest, Event, Recorded, State};
 
 pub use self::{
@@ -27,7 +27,7 @@ use crate::{
     gemini::{headers::API_KEY, target::query_credentials},
     ledger::View,
     locks::RwLock,
-    network::is_of_this_machine,
+    network::{Range, Sender},
     vault::Vault,
 };
 
@@ -72,13 +72,20 @@ struct Doors {
 }
 
 impl Doors {
-    fn lets_in_anybody(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-        self.clients.is_empty()
-            && match self.open {
-                Open::ToNobody => false,
-                Open::ToThisMachine => !self.ever_had_one && is_of_this_machine(peer, headers),
-                Open::ToAll => true,
-            }
+    fn open(&self) -> Open {
+        match self.open {
+            _ if !self.clients.is_empty() => Open::ToNobody,
+            Open::ToThisMachine if self.ever_had_one => Open::ToNobody,
+            open => open,
+        }
+    }
+
+    fn lets_in_anybody(&self, sender: Sender<'_>, trusted: &[Range]) -> bool {
+        match self.open() {
+            Open::ToNobody => false,
+            Open::ToThisMachine => sender.is_on_this_machine(trusted),
+            Open::ToAll => true,
+        }
     }
 }
 
@@ -94,10 +101,18 @@ impl Gatekeeper {
         self.doors.write().open = open;
     }
 
-    /// Looks for a known credential in the four places where Google's clients put one.
-    pub fn admit(&self, peer: Option<IpAddr>, headers: &HeaderMap, query: &str) -> Admission {
+    /// Whose requests without a credential are let in right now.
+    #[must_use]
+    pub fn open(&self) -> Open {
+        self.doors.read().open()
+    }
+
+    /// Looks for a known credential in the four places where Google's clients put one. By which name an anonymous
+    /// request came is for the caller to judge.
+    pub fn admit(&self, sender: Sender<'_>, trusted: &[Range]) -> Admission {
+        let (headers, query) = (sender.headers, sender.uri.query().unwrap_or_default());
         let doors = self.doors.read();
-        if doors.lets_in_anybody(peer, headers) {
+        if doors.lets_in_anybody(sender, trusted) {
             return Admission::Anonymous;
         }
         let mut presented = false;
@@ -140,6 +155,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, Version};
+
     use super::*;
 
     #[test]
@@ -147,16 +164,25 @@ mod tests {
         let here = "127.0.0.1".parse().ok();
         let mut forwarded = HeaderMap::new();
         forwarded.insert("x-forwarded-for", http::HeaderValue::from_static("203.0.113.9"));
-        let plain = HeaderMap::new();
+        let (plain, uri) = (HeaderMap::new(), http::Uri::from_static("/v1/models"));
         let asked = |open, ever_had_one| {
             let doors = Doors { open, ever_had_one, ..Doors::default() };
             let elsewhere = "203.0.113.9".parse().ok();
-            [(here, &plain), (here, &forwarded), (elsewhere, &plain), (None, &plain)]
-                .map(|(peer, headers)| doors.lets_in_anybody(peer, headers))
+            let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+            let senders = [
+                (here, new, &plain),
+                (here, old, &plain),
+                (here, new, &forwarded),
+                (elsewhere, new, &plain),
+                (None, new, &plain),
+            ];
+            senders.map(|(peer, version, headers)| {
+                doors.lets_in_anybody(Sender { peer, version, uri: &uri, headers }, &[])
+            })
         };
-        assert_eq!(asked(Open::ToThisMachine, false), [true, false, false, false]);
-        assert_eq!(asked(Open::ToThisMachine, true), [false; 4]);
-        assert_eq!(asked(Open::ToNobody, false), [false; 4]);
-        assert_eq!(asked(Open::ToAll, true), [true; 4]);
+        assert_eq!(asked(Open::ToThisMachine, false), [true, false, false, false, false]);
+        assert_eq!(asked(Open::ToThisMachine, true), [false; 5]);
+        assert_eq!(asked(Open::ToNobody, false), [false; 5]);
+        assert_eq!(asked(Open::ToAll, true), [true; 5]);
     }
 }

@@ -114,6 +114,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// BODY_MEMORY_BYTES
     pub body_memory_bytes: usize,
+    /// MAX_CONNECTIONS; none: as many as there are file descriptors for
+    pub max_connections: Option<usize>,
     /// SHUTDOWN_TIMEOUT
     pub shutdown_timeout: Duration,
     /// NEW_LOG

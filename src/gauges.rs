@@ -27,11 +27,30 @@ pub struct Now {
     pub retries_most: u64,
 }
 
+/// Clients' connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Open ones.
+    pub open: usize,
+    /// How many there may be.
+    pub most: usize,
+    /// Idle ones that were closed since the start, to make room for others.
+    pub closed_for_room: u64,
+    /// Those that were closed since the start because nothing came for too long, or a head did not end.
+    pub closed_late: u64,
+    /// Those that found no room since the start.
+    pub refused: u64,
+    /// Bytes of heads, and of buffers, that count towards their bound.
+    pub held_bytes: usize,
+}
+
 type Teller = Box<dyn Fn() -> Option<Now> + Send + Sync>;
+type Counter = Box<dyn Fn() -> Connections + Send + Sync>;
 
 /// See the module.
 pub struct Gauges {
     teller: OnceLock<Teller>,
+    counter: OnceLock<Counter>,
     stopping: AtomicBool,
     started: Millis,
     began: Instant,
@@ -41,7 +60,8 @@ impl Gauges {
     /// The process opens its pool at this time.
     #[must_use]
     pub fn new(started: Millis) -> Self {
-        Self { teller: OnceLock::new(), stopping: AtomicBool::new(false), started, began: Instant::now() }
+        let (teller, counter) = (OnceLock::new(), OnceLock::new());
+        Self { teller, counter, stopping: AtomicBool::new(false), started, began: Instant::now() }
     }
 
     /// From now on this is asked; only the first one counts.
@@ -53,6 +73,17 @@ impl Gauges {
     #[must_use]
     pub fn now(&self) -> Option<Now> {
         self.teller.get()?()
+    }
+
+    /// From now on this counts connections; only the first one does.
+    pub fn count_connections(&self, counter: impl Fn() -> Connections + Send + Sync + 'static) {
+        let _ = self.counter.set(Box::new(counter));
+    }
+
+    /// Clients' connections; nothing, where nobody serves.
+    #[must_use]
+    pub fn connections(&self) -> Option<Connections> {
+        Some(self.counter.get()?())
     }
 
     /// The server is going down.

@@ -42,9 +42,9 @@ impl Health {
     }
 
     /// Able to record, and not stopping; otherwise 503, with the reasons. A pool without keys is ready too: it
-    /// can be given some.
+    /// can be given some. Strangers learn whether, and not why.
     #[must_use]
-    pub fn ready(&self) -> Response {
+    pub fn ready(&self, stranger: bool) -> Response {
         let mut reasons = Vec::new();
         if self.gauges.stopping() {
             reasons.push(json!({"code": "draining", "message": "the server is stopping"}));
@@ -56,9 +56,12 @@ impl Health {
                 "unrecorded": self.ledger.unrecorded(),
             }));
         }
-        let (ready, keys) = self.scheduler.ready(self.clock.now());
         let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let word = if reasons.is_empty() { "ready" } else { "not ready" };
+        if stranger {
+            return json_response(status, &json!({"status": word}));
+        }
+        let (ready, keys) = self.scheduler.ready(self.clock.now());
         let log = *self.ledger.head().borrow();
         let body = json!({
             "status": word, "reasons": reasons, "keys": {"all": keys, "ready": ready}, "events": log,

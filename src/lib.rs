@@ -8,10 +8,12 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod bounds;
 pub mod commands;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
+pub mod descriptors;
 pub mod feed;
 pub mod gauges;
 pub mod gemini;

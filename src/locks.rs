@@ -45,8 +45,10 @@ pub enum Rank {
     JournalParts,
     /// The journal's spaces of derived rows.
     JournalSpaces,
-    /// No other lock is taken while this one is held.
+    /// No other lock is taken while this one is held, but the next.
     Leaf,
+    /// The program's own log: whoever holds whatever may say something, and no more than a line is copied meanwhile.
+    OwnLog,
 }
 
 /// A mutual exclusion; see the module.

@@ -1,21 +1,34 @@
 //! The program: arguments, logging, and exit codes. Everything else is in the library.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use gemini_pool::{
     commands,
     config::{self, Config},
-    demo,
-    logging::{self, Switch},
+    demo, descriptors,
+    logging::{self, Switch, Teller},
     server::Service,
+    settings,
 };
 use secrecy::ExposeSecret;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Settings that the command line says.
+type Flagged = BTreeMap<&'static str, String>;
 
 /// Exit code for settings that are wrong (sysexits.h, EX_CONFIG).
 const EX_CONFIG: u8 = 78;
@@ -120,16 +133,26 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // From here on nothing waits for whoever reads standard error.
+    let (logging, level) = logging::start("warn");
+    let teller = logging.teller();
+    match execute(cli, level, &teller) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, text)) => {
+            teller.say(&format!("gemini-pool: {text}"));
+            code
+        }
+    }
+}
+
+/// Gives the exit code and what people are told where it comes to nothing.
+fn execute(cli: Cli, level: Switch, teller: &Teller) -> Result<(), (ExitCode, String)> {
+    let failed = |text: String| (ExitCode::FAILURE, text);
     if let Some(Command::Completions { shell }) = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "gemini-pool", &mut script);
-        return match commands::say(String::from_utf8_lossy(&script).trim_end()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("gemini-pool: {error}");
-                ExitCode::FAILURE
-            }
-        };
+        return commands::say(String::from_utf8_lossy(&script).trim_end())
+            .map_err(|error| failed(error.to_string()));
     }
     let mut flags = BTreeMap::new();
     let Flags { port, host, data_dir } = cli.settings;
@@ -139,39 +162,32 @@ fn main() -> ExitCode {
     }
     flags.extend(port.map(|port| ("PORT", port)));
     flags.extend(host.map(|host| ("HOST", host)));
-    let config = match config::load(flags) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("gemini-pool: {mistakes}");
-            return ExitCode::from(EX_CONFIG);
-        }
-    };
+    let config =
+        config::load(flags.clone()).map_err(|mistakes| (ExitCode::from(EX_CONFIG), mistakes.to_string()))?;
     let command = cli.command.unwrap_or(Command::Serve);
-    let (_logging, level) = logging::start(match &command {
-        Command::Serve | Command::Demo => logging::level(config.debug),
-        _ if config.debug => logging::level(true),
-        _ => "warn",
-    });
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("gemini-pool: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(command, config, level)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // `anyhow` prints the chain of causes, each once.
-            eprintln!("gemini-pool: {error:#}");
-            ExitCode::FAILURE
-        }
+    match &command {
+        Command::Serve | Command::Demo => level.set(logging::level(config.debug)),
+        _ if config.debug => level.set(logging::level(true)),
+        _ => {}
     }
+    descriptors::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format!("cannot start: {error}")))?;
+    // `anyhow` prints the chain of causes, each once.
+    runtime.block_on(run(command, config, flags, level, teller)).map_err(|error| failed(format!("{error:#}")))
 }
 
-async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<()> {
+async fn run(
+    command: Command,
+    config: Config,
+    flags: Flagged,
+    level: Switch,
+    teller: &Teller,
+) -> anyhow::Result<()> {
     match command {
-        Command::Serve => serve(config, level).await,
+        Command::Serve => serve(config, flags, level, teller).await,
         Command::Demo => Ok(demo::run(config, stop_signal()?).await?),
         Command::Simulate(args) => Ok(commands::simulate(&args)?),
         Command::Keys(command) => Ok(commands::keys(command, &config).await?),
@@ -199,7 +215,7 @@ async fn run(command: Command, config: Config, level: Switch) -> anyhow::Result<
     }
 }
 
-async fn serve(config: Config, level: Switch) -> anyhow::Result<()> {
+async fn serve(config: Config, flags: Flagged, level: Switch, teller: &Teller) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -209,26 +225,66 @@ async fn serve(config: Config, level: Switch) -> anyhow::Result<()> {
     let service = Service::open(config).await?;
     service.settings().follow(move |config| level.set(logging::level(config.debug)));
     if let Some(password) = service.made_password() {
-        eprintln!(
+        teller.say(&format!(
             "\n  An administrator's password was made; this is the only time it is shown:\n\n    name      {name}\n    password  {}\n\n  for the dashboard, http://127.0.0.1:{port}\n",
             password.expose_secret()
-        );
+        ));
     }
     let listener = service.listen().await?;
-    service.run(listener, stop).await?;
+    let rereads = tokio::spawn(read_again_at_hangup(Arc::clone(service.settings()), flags)?);
+    let served = service.run(listener, stop).await;
+    rereads.abort();
+    served?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Ends when the system or the user asks the program to stop; hears it from the moment of the call.
+/// Reads `.env` again whenever SIGHUP comes. A terminal sends it when it closes: then it is a stop.
+fn read_again_at_hangup(
+    settings: Arc<settings::Settings>,
+    flags: Flagged,
+) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            if io::stderr().is_terminal() {
+                return;
+            }
+            match config::load(flags.clone()).and_then(|fresh| settings.read_again(&fresh)) {
+                Ok(waiting) if waiting.is_empty() => tracing::info!("the settings were read again"),
+                Ok(waiting) => {
+                    let waiting = waiting.join(", ");
+                    tracing::warn!("the settings were read again; these wait for the next start: {waiting}");
+                }
+                Err(mistakes) => tracing::error!("the settings stay as they are: {mistakes}"),
+            }
+        }
+    })
+}
+
+/// Ends when the system or the user asks the program to stop; hears it from the moment of the call. Who asks twice gets
+/// it at once, whatever the program is doing, with the exit code that the signal would have given it (128 and its
+/// number). A kill at any time costs no event that was acknowledged.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for (signal, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
+        let hear = || format!("cannot listen for {name}");
+        // In this order: the first signal finds the flag down.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked)).with_context(hear)?;
+        flag::register(signal, Arc::clone(&asked)).with_context(hear)?;
+    }
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let on_a_terminal = io::stderr().is_terminal();
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv(), if on_a_terminal => {}
         }
-        tracing::info!("stopping: running requests may end, new ones are not taken");
+        tracing::info!(
+            "stopping: running requests may end, new ones are not taken; a second signal ends the program at once"
+        );
     })
 }

@@ -5,7 +5,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, Uri, Version, header::HOST};
 
 /// An address, or all that begin alike: `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,14 +111,88 @@ pub fn networks(address: IpAddr) -> Vec<Range> {
     prefixes.iter().map(|prefix| Range::around(address, *prefix)).collect()
 }
 
-/// Who sends one of these asks for somebody else, who may be anywhere.
-pub const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
-
-/// Whether a request is this machine's own: it comes from here, and nobody sends it for somebody else.
+/// Those that are one as far as bounds go: an IPv4 address, or a /64 of IPv6, which is what one customer has at least.
 #[must_use]
-pub fn is_of_this_machine(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-    let here = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-    here && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+pub fn group(address: IpAddr) -> IpAddr {
+    let address = address.to_canonical();
+    masked(address, if address.is_ipv4() { 32 } else { 64 })
+}
+
+/// Who sends one of these asks for somebody else, who may be anywhere.
+pub const FORWARDED: [&str; 9] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "fastly-client-ip",
+    "cdn-loop",
+    "x-amzn-trace-id",
+];
+/// So begin the names of others of their kind: of every reverse proxy, Cloudflare, Envoy, Azure, Google and Fly.
+pub const FORWARDED_FAMILIES: [&str; 8] =
+    ["x-forwarded", "x-original-", "cf-", "x-envoy-", "x-azure-", "x-arr-", "x-cloud-trace-context", "fly-"];
+
+/// Who sends a request, as far as the connection and its head tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The other end of the connection.
+    pub peer: Option<IpAddr>,
+    /// The version that it speaks.
+    pub version: Version,
+    /// What it asks for.
+    pub uri: &'a Uri,
+    /// What it says.
+    pub headers: &'a HeaderMap,
+}
+
+impl Sender<'_> {
+    /// Whether the request is this machine's own: it comes from here, and nothing tells that it was passed on for
+    /// somebody else. A reverse proxy tells by a header, by speaking HTTP/1.0 (what nginx does unless it is told
+    /// otherwise), or by being one of TRUSTED_PROXIES.
+    #[must_use]
+    pub fn is_on_this_machine(&self, trusted: &[Range]) -> bool {
+        let Some(peer) = self.peer.filter(|peer| peer.to_canonical().is_loopback()) else { return false };
+        let tells = |name: &HeaderName| {
+            let name = name.as_str();
+            FORWARDED.contains(&name) || FORWARDED_FAMILIES.iter().any(|family| name.starts_with(family))
+        };
+        self.version > Version::HTTP_10
+            && !trusted.iter().any(|range| range.contains(peer))
+            && !self.headers.keys().any(tells)
+    }
+
+    /// Whether it went to a name that leads to the machine that asks, whatever a name server says: another site can
+    /// have its name lead here as well (DNS rebinding), and for a browser the pool is then that site.
+    #[must_use]
+    pub fn went_to_loopback(&self) -> bool {
+        let mut hosts = self.headers.get_all(HOST).iter().peekable();
+        let named = hosts.peek().is_some() || self.uri.authority().is_some();
+        named
+            && hosts.all(|name| name.to_str().is_ok_and(is_loopback))
+            && self.uri.authority().is_none_or(|name| is_loopback(name.as_str()))
+    }
+
+    /// Both: what a stranger is not told, this one is.
+    #[must_use]
+    pub fn is_local(&self, trusted: &[Range]) -> bool {
+        self.is_on_this_machine(trusted) && self.went_to_loopback()
+    }
+}
+
+/// A host, with or without a port, that leads to the machine that asks, whatever a name server says (RFC 6761 §6.3).
+#[must_use]
+pub fn is_loopback(name: &str) -> bool {
+    let host = match name.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => name.rsplit_once(':').map_or(name, |(host, _)| host),
+    };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 /// Whose a request is: the peer's own, or, where that is a trusted proxy, the nearest address on its way that
@@ -253,6 +327,51 @@ mod tests {
             ("2001:db8::1", &[("x-forwarded-for", "2001:db7::9")], "2001:db7::9"),
         ] {
             assert_eq!(told(peer, headers), wanted, "{peer} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_passed_on_is_of_this_machine() {
+        let uri = Uri::from_static("/v1/models");
+        let asks = |peer: &str, version, pairs: &[(&'static str, &'static str)]| {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            };
+            let headers: HeaderMap = pairs.iter().map(pair).collect();
+            let sender = Sender { peer: peer.parse().ok(), version, uri: &uri, headers: &headers };
+            (sender.is_on_this_machine(&[range("127.9.0.0/16")]), sender.is_local(&[range("127.9.0.0/16")]))
+        };
+        let host = ("host", "127.0.0.1:8000");
+        for here in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(asks(here, Version::HTTP_11, &[host]), (true, true), "{here}");
+            // nginx with `proxy_pass` and nothing more.
+            let nginx = [host, ("connection", "close")];
+            assert_eq!(asks(here, Version::HTTP_10, &nginx), (false, false), "{here}");
+        }
+        for there in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "no address", "127.9.0.1"] {
+            assert_eq!(asks(there, Version::HTTP_11, &[host]), (false, false), "{there}");
+        }
+        let more =
+            ["x-forwarded-for", "x-forwarded-host", "cf-connecting-ip", "cf-ray", "x-original-forwarded-for"];
+        for header in FORWARDED.into_iter().chain(more) {
+            assert_eq!(asks("::1", Version::HTTP_11, &[host, (header, "x")]), (false, false), "{header}");
+        }
+        for (name, wanted) in [("localhost", true), ("evil.example:8000", false), ("192.0.2.1", false)] {
+            assert_eq!(asks("::1", Version::HTTP_11, &[("host", name)]), (true, wanted), "{name}");
+        }
+        assert_eq!(asks("::1", Version::HTTP_11, &[]), (true, false), "nobody leaves the host out");
+        assert_eq!(asks("::1", Version::HTTP_11, &[host, ("host", "evil.example")]), (true, false));
+    }
+
+    #[test]
+    fn a_customer_is_one_group() {
+        for (one, other, same) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("2001:db8::1", "2001:db8:0:0:ffff::2", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ] {
+            assert_eq!(group(ip(one)) == group(ip(other)), same, "{one} {other}");
         }
     }
 }

@@ -57,7 +57,7 @@ use crate::{
     ledger::{Ledger, clock::Clock},
     lifecycle::Lifecycle,
     locks::Mutex,
-    network::{Range, came_over_https, client_address},
+    network::{Range, Sender, came_over_https, client_address},
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
@@ -66,9 +66,6 @@ use crate::{
     traces::Traces,
     vault::Vault,
 };
-
-/// Largest head of a request, in bytes: SDKs send about one thousand.
-const MOST_HEADER_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub struct Proxy {
@@ -246,27 +243,25 @@ impl Proxy {
             traces.called(id, &parts.headers);
         }
         record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
-        let response =
-            match self.read(id, arrived, peer, secure, &parts.method, &parts.uri, parts.headers, &mut record)
-            {
-                Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
-                Ok(asked) => self.attend(asked, body, record).await,
-                Err(refusal) => {
-                    let (refusal, held) = self.penalty(refusal, address);
-                    let response = if record.answered.client.is_none() && self.is_one_too_many() {
-                        record.forget(refusal.reason());
-                        refusal.respond(shape)
-                    } else {
-                        refuse(record, &refusal, shape).await
-                    };
-                    // With the record gone: what a stranger has yet to send does not hold up the stop.
-                    intake::drain(body).await;
-                    if let Some((wait, _place)) = held {
-                        tokio::time::sleep(wait).await;
-                    }
-                    response
+        let response = match self.read(id, arrived, peer, secure, parts, &mut record) {
+            Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
+            Ok(asked) => self.attend(asked, body, record).await,
+            Err(refusal) => {
+                let (refusal, held) = self.penalty(refusal, address);
+                let response = if record.answered.client.is_none() && self.is_one_too_many() {
+                    record.forget(refusal.reason());
+                    refusal.respond(shape)
+                } else {
+                    refuse(record, &refusal, shape).await
+                };
+                // With the record gone: what a stranger has yet to send does not hold up the stop.
+                intake::drain(body).await;
+                if let Some((wait, _place)) = held {
+                    tokio::time::sleep(wait).await;
                 }
-            };
+                response
+            }
+        };
         finished(response, id, page)
     }
 
@@ -297,28 +292,23 @@ impl Proxy {
     }
 
     /// Who asks, and for what; nothing of the body is read yet.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a request, taken apart once")]
     fn read(
         &self,
         id: RequestId,
         arrived: Instant,
         peer: Option<IpAddr>,
         secure: bool,
-        verb: &Method,
-        uri: &Uri,
-        client: HeaderMap,
+        parts: poem::RequestParts,
         record: &mut RequestRecord,
     ) -> Result<Asked, Refusal> {
-        let size: usize = client.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if size + verb.as_str().len() > MOST_HEADER_BYTES {
-            return Err(Refusal::HeadersTooLarge(MOST_HEADER_BYTES));
-        }
-        let target = target::parse(verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
+        let poem::RequestParts { method: verb, uri, version, headers: client, .. } = parts;
+        let sender = Sender { peer, version, uri: &uri, headers: &client };
+        let target = target::parse(&verb, uri.path(), uri.query()).map_err(Refusal::Target)?;
         let query = uri.query().unwrap_or_default();
         let token = if target.live { EphemeralToken::presented(&client, query) } else { None };
         let (known, seat) = match &token {
-            Some(token) => self.admit_token(token, peer, &client, query)?,
-            None => (self.admit(peer, &client, uri, &target)?, Seat::default()),
+            Some(token) => self.admit_token(token, sender)?,
+            None => (self.admit(sender, &target)?, Seat::default()),
         };
         record.answered.client = known;
         let settings = self.settings.now();
@@ -342,9 +332,9 @@ impl Proxy {
         let timeout = own.unwrap_or(settings.request_timeout).min(settings.request_timeout);
         Ok(Asked {
             id,
-            verb: verb.clone(),
             model: target.model.clone(),
-            place: Place::of(verb, &target),
+            place: Place::of(&verb, &target),
+            verb,
             target,
             seat,
             token,
@@ -353,7 +343,7 @@ impl Proxy {
             sticky: None,
             told_length: intake::told_length(&client),
             headers: headers::upstream(&client),
-            origin: self.origin(secure, uri, &client),
+            origin: self.origin(secure, &uri, &client),
             deadline: arrived + timeout,
             timeout,
             fair: settings.request_timeout,
@@ -361,17 +351,11 @@ impl Proxy {
     }
 
     /// Who asks; none: nobody needs to be known for that.
-    fn admit(
-        &self,
-        peer: Option<IpAddr>,
-        client: &HeaderMap,
-        uri: &Uri,
-        target: &Target,
-    ) -> Result<Option<ClientId>, Refusal> {
+    fn admit(&self, sender: Sender<'_>, target: &Target) -> Result<Option<ClientId>, Refusal> {
         let known_upload = matches!(&target.upload, Some(Upload::Chunk { id }) if self.knows_upload(id));
-        match self.gatekeeper.admit(peer, client, uri.query().unwrap_or_default()) {
+        match self.gatekeeper.admit(sender, &self.settings.now().trusted_proxies) {
             Admission::Client(client) => Ok(Some(client)),
-            Admission::Anonymous if self.is_foreign(client, uri) => Err(Refusal::OtherSite),
+            Admission::Anonymous if self.is_foreign(sender) => Err(Refusal::OtherSite),
             Admission::Anonymous => Ok(None),
             // Upload SDKs send no credential with the pieces: the upload's id is one.
             Admission::Unknown { presented: false } if known_upload => Ok(None),
@@ -381,11 +365,11 @@ impl Proxy {
 
     /// Whether a request without a credential is one that a page of another site made a browser send. Where
     /// ALLOW_ANONYMOUS opens the pool to a whole network, its names there are not known, and any will do.
-    fn is_foreign(&self, client: &HeaderMap, uri: &Uri) -> bool {
+    fn is_foreign(&self, sender: Sender<'_>) -> bool {
         let settings = self.settings.now();
         let public_url = settings.public_url.as_deref();
-        sites::is_foreign(client, public_url, &settings.allowed_origins)
-            || !(settings.allow_anonymous || sites::is_named_here(client, uri, public_url))
+        sites::is_foreign(sender.headers, public_url, &settings.allowed_origins)
+            || !(settings.allow_anonymous || sender.went_to_loopback())
     }
 
     fn origin(&self, secure: bool, uri: &Uri, client: &HeaderMap) -> String {

@@ -5,6 +5,8 @@
 //! their end or until time is up, the log last).
 
 mod connections;
+mod places;
+mod socket;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -20,11 +22,14 @@ use projections::event::{ServerStarted, ServerStopped};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{connections::Serving, places::Places};
 use crate::{
     admin,
     auth::Open,
+    bounds::CONNECTIONS,
     config::Config,
     dashboard,
+    descriptors::{self, Shares},
     health::Health,
     ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
@@ -101,7 +106,7 @@ impl Service {
 
     /// What is in force.
     #[must_use]
-    pub fn settings(&self) -> &crate::settings::Settings {
+    pub fn settings(&self) -> &Arc<crate::settings::Settings> {
         &self.pool.settings
     }
 
@@ -137,6 +142,7 @@ impl Service {
             true => Open::ToThisMachine,
             false => Open::ToNobody,
         });
+        warn_when_open(pool.gatekeeper.open(), address);
         let started =
             ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), address: address.to_string() };
         pool.ledger.note(started).await.map_err(|error| Error::Record("started", error))?;
@@ -188,8 +194,18 @@ impl Service {
                 no_more_checks.cancel();
             }
         };
-        tracing::info!(%address, "serving");
-        let served = connections::serve(listener, app, lifecycle, stopping, config.shutdown_timeout).await;
+        let places = Arc::new(Places::new(most_connections(&config)));
+        pool.gauges.count_connections({
+            let places = Arc::clone(&places);
+            move || places.numbers()
+        });
+        let trusted = {
+            let settings = Arc::clone(&pool.settings);
+            move || settings.now().trusted_proxies.clone()
+        };
+        tracing::info!(%address, connections = places.numbers().most, "serving");
+        let serving = Serving { app, lifecycle, places, trusted, timeout: config.shutdown_timeout };
+        let served = connections::serve(listener, serving, stopping).await;
         let abandoned = u32::try_from(served.map_err(Error::Serve)?).unwrap_or(u32::MAX);
         drop(address_file);
         // They ended with the shutdown; a panic in them was reported when it happened.
@@ -213,6 +229,47 @@ impl Service {
     }
 }
 
+/// Says loudly whom the pool serves without an access key.
+fn warn_when_open(open: Open, address: SocketAddr) {
+    match open {
+        Open::ToNobody => {}
+        Open::ToThisMachine => tracing::warn!(
+            "there is no access key: every program on this machine may use the pool. Make one before a reverse proxy \
+             passes requests on to it: gemini-pool clients create"
+        ),
+        Open::ToAll => tracing::warn!(
+            %address,
+            "there is no access key, and ALLOW_ANONYMOUS=true: everybody who reaches {address} may use the pool's keys. \
+             Make an access key to close it: gemini-pool clients create"
+        ),
+    }
+}
+
+/// How many connections of clients there may be: as many as is said, if there are descriptors for them.
+fn most_connections(config: &Config) -> usize {
+    let limit = descriptors::limit();
+    let room = Shares::of(limit).connections;
+    if limit < descriptors::LEAST {
+        let least = descriptors::LEAST;
+        tracing::warn!(
+            limit,
+            "there are few file descriptors: let the process have {least} or more (ulimit -n)"
+        );
+    }
+    match config.max_connections {
+        Some(wanted) if wanted > room => {
+            tracing::warn!(
+                limit,
+                "MAX_CONNECTIONS={wanted} is more than there are file descriptors for: {room} connections may be open; \
+                 raise the limit (ulimit -n, LimitNOFILE=)"
+            );
+            room
+        }
+        Some(wanted) => wanted,
+        None => room.min(CONNECTIONS),
+    }
+}
+
 /// Which path goes where. The dashboard takes its files and what browsers ask for as a page; the proxy takes everything
 /// else, below its own prefixes.
 fn app(
@@ -222,7 +279,7 @@ fn app(
     requests: TaskTracker,
 ) -> impl Endpoint<Output = Response> {
     let (alive, ready) = (Arc::clone(&health), health);
-    let measured = Arc::clone(&pool);
+    let (measured, asked) = (Arc::clone(&pool), Arc::clone(&pool));
     let own = Route::new()
         .at(
             "/healthz",
@@ -233,9 +290,9 @@ fn app(
         )
         .at(
             "/readyz",
-            make(move |_| {
-                let ready = Arc::clone(&ready);
-                async move { ready.ready() }
+            make(move |request| {
+                let (ready, who) = (Arc::clone(&ready), Metrics(Arc::clone(&asked)));
+                async move { ready.ready(!who.lets_in(&request)) }
             }),
         )
         .at(

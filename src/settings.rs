@@ -1,6 +1,7 @@
 //! The settings in force.
 //!
-//! Owns which configuration counts right now: what was said at the start, and beside it what the log says.
+//! Owns which configuration counts right now: what was said at the start (or since then in `.env`, read again at
+//! SIGHUP), and beside it what the log says.
 //! Whoever needs a setting that may change while the pool runs asks here each time, and keeps no copy; whoever
 //! cannot ask (because it is pure, or is told and not asked) is told of every change, through [`Settings::follow`].
 //! What cannot change is read once, at the start. Its invariant: what is in force is what the folded log says.
@@ -19,9 +20,15 @@ type Follower = Box<dyn Fn(&Config) + Send>;
 
 /// See the module.
 pub struct Settings {
-    start: Config,
     now: RwLock<Arc<Config>>,
-    followers: Mutex<Vec<Follower>>,
+    sources: Mutex<Sources>,
+}
+
+/// What the settings in force are made of, and who is told of them.
+struct Sources {
+    start: Config,
+    log: BTreeMap<String, String>,
+    followers: Vec<Follower>,
 }
 
 impl fmt::Debug for Settings {
@@ -35,7 +42,8 @@ impl Settings {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let now = RwLock::new(Arc::new(config.clone()));
-        Self { start: config, now, followers: Mutex::ranked(Rank::SettingsFollowers, Vec::new()) }
+        let sources = Sources { start: config, log: BTreeMap::new(), followers: Vec::new() };
+        Self { now, sources: Mutex::ranked(Rank::SettingsFollowers, sources) }
     }
 
     /// What is in force now.
@@ -44,17 +52,11 @@ impl Settings {
         Arc::clone(&self.now.read())
     }
 
-    /// What was said at the start.
-    #[must_use]
-    pub fn at_start(&self) -> &Config {
-        &self.start
-    }
-
     /// Tells of what is in force: now, and at every change. Called on the ledger's thread: be quick.
     pub fn follow(&self, follower: impl Fn(&Config) + Send + 'static) {
-        let mut followers = self.followers.lock();
+        let mut sources = self.sources.lock();
         follower(&self.now());
-        followers.push(Box::new(follower));
+        sources.followers.push(Box::new(follower));
     }
 
     /// Whether the log may say this.
@@ -62,12 +64,32 @@ impl Settings {
     /// # Errors
     /// [`Mistakes`], all of them.
     pub fn check(&self, said: &BTreeMap<String, String>) -> Result<(), Mistakes> {
-        self.start.with(said).map(drop)
+        self.sources.lock().start.with(said).map(drop)
     }
 
-    fn take(&self, mut said: BTreeMap<String, String>) {
+    /// Takes what was read anew of the environment and `.env`, where that may change while the pool runs. Gives the
+    /// names of settings that wait for the next start.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: nothing has changed then.
+    pub fn read_again(&self, fresh: &Config) -> Result<Vec<&'static str>, Mistakes> {
+        let mut sources = self.sources.lock();
+        let waiting = sources.start.waiting_for_a_start(fresh);
+        sources.start = sources.start.read_again(fresh)?;
+        self.put_in_force(&sources);
+        Ok(waiting)
+    }
+
+    fn take(&self, log: BTreeMap<String, String>) {
+        let mut sources = self.sources.lock();
+        sources.log = log;
+        self.put_in_force(&sources);
+    }
+
+    fn put_in_force(&self, sources: &Sources) {
+        let mut said = sources.log.clone();
         let config = loop {
-            match self.start.with(&said) {
+            match sources.start.with(&said) {
                 Ok(config) => break config,
                 // Checked when it was said: by another program's rules, or beside another environment.
                 Err(mistakes) => {
@@ -78,15 +100,14 @@ impl Settings {
                         said.clear();
                     }
                     if before == 0 {
-                        break self.start.clone();
+                        break sources.start.clone();
                     }
                 }
             }
         };
         let config = Arc::new(config);
-        let followers = self.followers.lock();
         *self.now.write() = Arc::clone(&config);
-        followers.iter().for_each(|follower| follower(&config));
+        sources.followers.iter().for_each(|follower| follower(&config));
     }
 }
 
@@ -112,10 +133,13 @@ mod tests {
     use projections::event::{Actor, Change, SettingChange, SettingsChanged};
 
     use super::*;
-    use crate::config::{Sources, parse};
+    use crate::config::parse;
 
     fn settings() -> Settings {
-        Settings::new(parse(&Sources::default(), &|_| Err(io::Error::from(io::ErrorKind::NotFound))).unwrap())
+        Settings::new(
+            parse(&crate::config::Sources::default(), &|_| Err(io::Error::from(io::ErrorKind::NotFound)))
+                .unwrap(),
+        )
     }
 
     fn say(state: &mut State, settings: &Settings, pairs: &[(&str, Option<&str>)]) {
@@ -140,6 +164,25 @@ mod tests {
         assert_eq!((settings.now().max_attempts, told.load(Ordering::SeqCst)), (5, 5));
         say(&mut state, &settings, &[("MAX_ATTEMPTS", None)]);
         assert_eq!((settings.now().max_attempts, told.load(Ordering::SeqCst)), (3, 3));
+    }
+
+    #[test]
+    fn what_is_read_again_is_told_and_the_log_still_wins() {
+        let (settings, told, mut state) = (settings(), Arc::new(AtomicU8::new(0)), State::default());
+        let hears = Arc::clone(&told);
+        settings.follow(move |config| hears.store(config.max_attempts, Ordering::SeqCst));
+        say(&mut state, &settings, &[("QUEUE_TIMEOUT", Some("9"))]);
+        let fresh = |text: &str| {
+            let dot_env =
+                [("MAX_ATTEMPTS".to_owned(), text.to_owned()), ("QUEUE_TIMEOUT".to_owned(), "1".to_owned())];
+            let sources = crate::config::Sources { dot_env: dot_env.into(), ..Default::default() };
+            parse(&sources, &|_| Err(io::Error::from(io::ErrorKind::NotFound))).unwrap()
+        };
+        assert_eq!(settings.read_again(&fresh("6")).unwrap(), Vec::<&str>::new());
+        let now = settings.now();
+        assert_eq!((now.max_attempts, now.queue_timeout.as_secs(), told.load(Ordering::SeqCst)), (6, 9, 6));
+        say(&mut state, &settings, &[("QUEUE_TIMEOUT", None)]);
+        assert_eq!((settings.now().max_attempts, settings.now().queue_timeout.as_secs()), (6, 1));
     }
 
     #[test]

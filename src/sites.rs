@@ -4,8 +4,6 @@
 //! Pure. Programs that are no browsers send neither `Origin` nor `Sec-Fetch-Site`, and are never judged by them. Its
 //! invariant: what cannot be read counts as foreign.
 
-use std::net::IpAddr;
-
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{
@@ -103,32 +101,9 @@ pub fn is_foreign(headers: &HeaderMap, public_url: Option<&str>, allowed: &Origi
     host.is_none_or(|host| text(HOST.as_str()) != Some(host) && public_url.and_then(authority) != Some(host))
 }
 
-/// Whether the name that a request went to is this machine's own, or that of PUBLIC_URL. Another site can have its
-/// name lead here as well (DNS rebinding), and for a browser the pool is then that site: only the name tells.
-#[must_use]
-pub fn is_named_here(headers: &HeaderMap, uri: &Uri, public_url: Option<&str>) -> bool {
-    let public = public_url.and_then(authority);
-    let is_here = |name: &str| public == Some(name) || is_loopback(name);
-    headers.get_all(HOST).iter().all(|name| name.to_str().is_ok_and(is_here))
-        && uri.authority().is_none_or(|name| is_here(name.as_str()))
-}
-
 /// The host of a URL, with its port.
 fn authority(url: &str) -> Option<&str> {
     url.split_once("://").and_then(|(_, rest)| rest.split('/').next())
-}
-
-/// A host, with or without a port, that leads to the machine that asks, whatever a name server says (RFC 6761 §6.3).
-fn is_loopback(name: &str) -> bool {
-    let host = match name.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _)) => host,
-        None => name.rsplit_once(':').map_or(name, |(host, _)| host),
-    };
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return address.to_canonical().is_loopback();
-    }
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -165,32 +140,5 @@ mod tests {
         assert!(allowed.add("https://app.example"));
         let page = headers(&[("sec-fetch-site", "cross-site"), ("origin", "https://app.example")]);
         assert!(!is_foreign(&page, None, &allowed) && is_foreign(&page, None, &Origins::default()));
-    }
-
-    #[test]
-    fn only_its_own_names_are_this_machine() {
-        let uri = Uri::from_static("/v1/models");
-        assert!(is_named_here(&HeaderMap::new(), &uri, None), "no browser leaves it out");
-        for (host, wanted) in [
-            ("localhost:8000", true),
-            ("LOCALHOST", true),
-            ("app.localhost.:8000", true),
-            ("127.0.0.1:8000", true),
-            ("127.1.2.3", true),
-            ("[::1]:8000", true),
-            ("gemini.example.org", true),
-            ("evil.example:8000", false),
-            ("localhost.evil.example", false),
-            ("127.0.0.1.evil.example", false),
-            ("192.0.2.1:8000", false),
-            ("[2001:db8::1]:8000", false),
-            ("", false),
-        ] {
-            assert_eq!(is_named_here(&headers(&[("host", host)]), &uri, PUBLIC), wanted, "{host}");
-        }
-        let elsewhere = Uri::from_static("http://evil.example/v1/models");
-        assert!(!is_named_here(&headers(&[("host", "localhost")]), &elsewhere, None));
-        let both = headers(&[("host", "localhost"), ("host", "evil.example")]);
-        assert!(!is_named_here(&both, &uri, None));
     }
 }

@@ -17,7 +17,6 @@ use crate::{
     ledger::{clock::rfc3339, rules::logins::Who},
     network,
     pool::Pool,
-    sites,
 };
 
 pub(super) struct SessionApi(pub(super) Option<Arc<Pool>>);
@@ -110,9 +109,9 @@ pub(super) fn whence(request: &Request, pool: &Pool) -> (Option<IpAddr>, bool) {
     let headers = request.headers();
     let peer = request.remote_addr().as_socket_addr().map(|address| address.ip());
     let address = peer.map(|peer| network::client_address(peer, headers, &settings.trusted_proxies));
-    let named = sites::is_named_here(headers, request.original_uri(), settings.public_url.as_deref());
+    let sender = network::Sender { peer, version: request.version(), uri: request.original_uri(), headers };
     // Without a peer it is the command line's, within this process.
-    (address, peer.is_none() || (named && network::is_of_this_machine(peer, headers)))
+    (address, peer.is_none() || sender.is_local(&settings.trusted_proxies))
 }
 
 /// Whether the browser spoke TLS, to the pool or to the proxy before it.

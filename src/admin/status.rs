@@ -8,7 +8,7 @@ pub(super) mod traffic;
 
 use std::{sync::Arc, time::Duration};
 
-use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
+use poem_openapi::{Enum, Object, OpenApi, param::Query, payload::Json};
 use projections::{Millis, State, event::Scope, statistics::Range};
 
 use self::{
@@ -21,6 +21,7 @@ use super::{
     request_logs::RequestBodiesKept,
 };
 use crate::{
+    auth::Open,
     gauges::Now,
     ledger::{clock::rfc3339, unknown},
     pool::Pool,
@@ -59,6 +60,28 @@ struct NowView {
     retries_most: u64,
 }
 
+/// Who may use the pool without an access key.
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "snake_case")]
+enum OpenTo {
+    /// Nobody: everybody needs one.
+    Nobody,
+    /// Programs on this machine, as long as there was never one.
+    ThisMachine,
+    /// Everybody who reaches the port (ALLOW_ANONYMOUS).
+    Everybody,
+}
+
+impl From<Open> for OpenTo {
+    fn from(open: Open) -> Self {
+        match open {
+            Open::ToNobody => Self::Nobody,
+            Open::ToThisMachine => Self::ThisMachine,
+            Open::ToAll => Self::Everybody,
+        }
+    }
+}
+
 /// The program.
 #[derive(Debug, Object)]
 struct ServerView {
@@ -70,6 +93,8 @@ struct ServerView {
     stopping: bool,
     /// Which bodies of requests and answers are kept (LOG_BODIES).
     bodies: RequestBodiesKept,
+    /// Who may use the pool without an access key right now.
+    open_to: OpenTo,
     log: LogView,
     /// None, where nothing is served: the command line opened a stopped pool.
     now: Option<NowView>,
@@ -126,6 +151,7 @@ fn server(pool: &Pool) -> ServerView {
         uptime_seconds: pool.gauges.uptime().as_secs(),
         stopping: pool.gauges.stopping(),
         bodies: pool.request_log.bodies.keeping().into(),
+        open_to: pool.gatekeeper.open().into(),
         log: LogView {
             head: vitals.head,
             unsynced: vitals.head.saturating_sub(vitals.synced),

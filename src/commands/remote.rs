@@ -21,7 +21,13 @@ pub(super) async fn ready(config: &Config) -> Result<(u16, Value), Error> {
     })?;
     let silent = |error: reqwest::Error| Error::Answer(format!("{address} does not answer: {error}"));
     let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_PATIENCE).build().map_err(silent)?;
-    let response = client.get(format!("http://{address}/readyz")).send().await.map_err(silent)?;
+    // Whoever is no stranger is told why. Without the secret that signs tokens it asks as one.
+    let request = client.get(format!("http://{address}/readyz"));
+    let request = match pool::signer(config) {
+        Ok(signer) => request.bearer_auth(signer.cli_token(Clock::system().now()).text.expose_secret()),
+        Err(_) => request,
+    };
+    let response = request.send().await.map_err(silent)?;
     let status = response.status().as_u16();
     Ok((status, response.json().await.unwrap_or_default()))
 }

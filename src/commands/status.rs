@@ -135,6 +135,16 @@ fn server(server: &Value) -> Vec<String> {
         text(server, "version"),
         number(log, "head")
     )];
+    match text(server, "open_to") {
+        "everybody" => lines.push(
+            "OPEN TO EVERYBODY who reaches the port: there is no access key (ALLOW_ANONYMOUS=true)."
+                .to_owned(),
+        ),
+        "this_machine" => {
+            lines.push("Open to every program on this machine: there is no access key.".to_owned());
+        }
+        _ => {}
+    }
     let failure = text(log, "failure");
     if !failure.is_empty() {
         let lost = number(log, "unrecorded");

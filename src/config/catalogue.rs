@@ -59,7 +59,7 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "true: without any access key configured, everybody who can reach the port may use the pool. \
          false: as long as there was never one, requests of this machine itself may, and none that a proxy on \
-         it passes on.",
+         it passes on (it tells by a header such as X-Forwarded-For, by HTTP/1.0, or by standing in TRUSTED_PROXIES).",
     ),
     live(
         "PUBLIC_URL",
@@ -72,7 +72,8 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Addresses and ranges of your own reverse proxies, such as 127.0.0.1, 10.0.0.0/8. Where a request comes from \
          one of them, the client's address is the nearest in X-Forwarded-For (or else Forwarded) that is none of \
-         them; from anybody else those headers are not believed.",
+         them; from anybody else those headers are not believed. Connections from them have no share of MAX_CONNECTIONS \
+         that they are held to.",
     ),
     live(
         "ALLOWED_ORIGINS",
@@ -119,8 +120,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret(
         "METRICS_TOKEN",
-        "Opens /metrics to whoever sends it as a bearer token; at least 16 characters. Default: none, and /metrics \
-         answers on this machine only, to requests that no proxy has passed on.",
+        "Opens /metrics, and the details of /readyz, to whoever sends it as a bearer token; at least 16 characters. An \
+         administrator's token does so too, and so do programs on this machine whose requests no proxy has passed on.",
     ),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -175,7 +176,18 @@ pub const SETTINGS: &[Setting] = &[
         "536870912",
         "Memory for request bodies of all requests together, and for what Live sessions hold, in bytes.",
     ),
-    setting("SHUTDOWN_TIMEOUT", "30", "Seconds that running requests get to end when the server stops."),
+    setting(
+        "MAX_CONNECTIONS",
+        "",
+        "Clients' connections at once. Default: 4096, or fewer where there are not file descriptors for them (two each, \
+         beside those of the log; the limit, ulimit -n, is raised as far as the system allows). When there is no room \
+         for another, the oldest idle one goes, of the address that has most (of IPv6: the /64).",
+    ),
+    setting(
+        "SHUTDOWN_TIMEOUT",
+        "30",
+        "Seconds that running requests get to end when the server stops; a second signal ends it at once.",
+    ),
     live(
         "LOG_FAILURE",
         "continue",

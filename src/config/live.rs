@@ -28,9 +28,8 @@ impl Config {
             Ok(_) => return Err(Mistakes(mistakes)),
             Err(Mistakes(more)) => return Err(Mistakes(mistakes.into_iter().chain(more).collect())),
         };
-        let live = |name: &str| SETTINGS.iter().any(|setting| setting.live && setting.name == name);
         let shown = self.shown.iter().map(|before| {
-            let after = now.shown.iter().find(|after| after.name == before.name && live(after.name));
+            let after = now.shown.iter().find(|after| after.name == before.name && is_live(after.name));
             after.unwrap_or(before).clone()
         });
         Ok(Self {
@@ -55,6 +54,34 @@ impl Config {
             ..self.clone()
         })
     }
+}
+
+impl Config {
+    /// This, with what `.env` says by now of settings that may change while the pool runs.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: all that are wrong, at once.
+    pub fn read_again(&self, fresh: &Self) -> Result<Self, Mistakes> {
+        let mut told = self.told.clone();
+        told.dot_env.retain(|name, _| !is_live(name));
+        let live = fresh.told.dot_env.iter().filter(|(name, _)| is_live(name));
+        told.dot_env.extend(live.map(|(name, value)| (name.clone(), value.clone())));
+        Self { told, ..self.clone() }.with(&BTreeMap::new())
+    }
+
+    /// Settings that have another value there, and keep this one until the next start.
+    #[must_use]
+    pub fn waiting_for_a_start(&self, fresh: &Self) -> Vec<&'static str> {
+        let value = |config: &Self, name: &str| {
+            config.shown.iter().find(|shown| shown.name == name).map(|shown| shown.value.clone())
+        };
+        let fixed = SETTINGS.iter().filter(|setting| !setting.live).map(|setting| setting.name);
+        fixed.filter(|name| value(self, name) != value(fresh, name)).collect()
+    }
+}
+
+fn is_live(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.live && setting.name == name)
 }
 
 /// Why the log may not say this; none: it may.
@@ -126,6 +153,29 @@ mod tests {
             let back = now.with(&BTreeMap::new()).unwrap();
             assert_eq!((fields(&back), &back.shown), (fields(&start), &start.shown), "{}", setting.name);
         }
+    }
+
+    #[test]
+    fn what_is_read_again_counts_where_it_may_change() {
+        let dot_env = |pairs: &[(&str, &str)]| {
+            let sources = Sources {
+                dot_env: told(pairs),
+                environment: told(&[("QUEUE_TIMEOUT", "9")]),
+                ..Sources::default()
+            };
+            parse(&sources, &|_: &Path| Err(io::Error::from(io::ErrorKind::NotFound))).unwrap()
+        };
+        let start = dot_env(&[("MAX_ATTEMPTS", "5"), ("PORT", "8001"), ("DEBUG", "true")]);
+        let fresh = dot_env(&[("MAX_ATTEMPTS", "7"), ("PORT", "8002"), ("QUEUE_TIMEOUT", "1")]);
+        let again = start.read_again(&fresh).unwrap();
+        assert_eq!((again.max_attempts, again.port, again.debug), (7, 8001, false));
+        assert_eq!(again.queue_timeout.as_secs(), 9, "the environment wins");
+        assert_eq!(start.waiting_for_a_start(&fresh), ["PORT"]);
+        let now = again.with(&told(&[("MAX_ATTEMPTS", "2")])).unwrap();
+        assert_eq!(now.max_attempts, 2, "and the log before both");
+        let large = dot_env(&[("MAX_BODY_BYTES", "2000000000"), ("BODY_MEMORY_BYTES", "2000000000")]);
+        let mistakes = start.read_again(&large).unwrap_err();
+        assert!(mistakes.to_string().contains("BODY_MEMORY_BYTES"), "{mistakes}");
     }
 
     #[test]

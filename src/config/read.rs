@@ -103,6 +103,9 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         stream_idle_timeout: reader.seconds("STREAM_IDLE_TIMEOUT", 1),
         max_body_bytes: reader.number("MAX_BODY_BYTES", 1_024, 1 << 32),
         body_memory_bytes: reader.number("BODY_MEMORY_BYTES", 1_024, 1 << 40),
+        max_connections: reader.optional("MAX_CONNECTIONS", "a whole number from 8 to 100000", |text| {
+            text.parse().ok().filter(|wanted| (8..=100_000).contains(wanted))
+        }),
         shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT", 0),
         new_log: reader.flag("NEW_LOG"),
         log_failure: reader

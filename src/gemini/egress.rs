@@ -23,13 +23,11 @@ use super::{
     Sending,
     route::{Proxy, Route},
 };
-use crate::locks::Mutex;
+use crate::{descriptors::Shares, locks::Mutex};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Google closes idle connections after minutes; we do before.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Idle connections kept; more of them are opened when needed and closed after.
-const IDLE_CONNECTIONS: usize = 512;
 /// Proxies of keys that have connections kept.
 const PROXIES: usize = 256;
 
@@ -46,12 +44,14 @@ pub(super) struct Egress {
 
 impl Egress {
     pub(super) fn new() -> Self {
-        Self { direct: client(tcp()), outbound: None, own: Arc::new(Mutex::new(Recent::new(PROXIES))) }
+        let direct = client(tcp(), Shares::now().idle_upstream);
+        Self { direct, outbound: None, own: Arc::new(Mutex::new(Recent::new(PROXIES))) }
     }
 
     /// Everything goes through this proxy, but for keys that have a way of their own.
     pub(super) fn through(self, proxy: Proxy) -> Self {
-        Self { outbound: Some(client(Tunnel::new(proxy, tcp()))), ..self }
+        let outbound = client(Tunnel::new(proxy, tcp()), Shares::now().idle_upstream);
+        Self { outbound: Some(outbound), ..self }
     }
 
     /// Sends a request on its way; returns when the answer's head is there.
@@ -68,7 +68,9 @@ impl Egress {
     }
 
     fn own(&self, proxy: &Proxy) -> Via<Tunnel> {
-        self.own.lock().get(proxy, || client(Tunnel::new(proxy.clone(), tcp())))
+        // There may be hundreds of them, each with connections of its own.
+        let idle = (Shares::now().idle_upstream / 16).max(1);
+        self.own.lock().get(proxy, || client(Tunnel::new(proxy.clone(), tcp()), idle))
     }
 }
 
@@ -81,7 +83,8 @@ fn tcp() -> HttpConnector {
     connector
 }
 
-fn client<C>(connector: C) -> Via<C>
+/// Keeps so many idle connections; more of them are opened when needed and closed after.
+fn client<C>(connector: C, idle: usize) -> Via<C>
 where
     C: Clone,
     HttpsConnector<C>: legacy::connect::Connect,
@@ -95,7 +98,7 @@ where
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_max_idle_per_host(idle)
         .build(connector)
 }
 

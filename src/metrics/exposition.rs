@@ -21,7 +21,14 @@ use prometheus_client::{
 };
 
 use super::process;
-use crate::{gauges::Now, ledger::Vitals, pool::Pool, words::word};
+use crate::{
+    descriptors,
+    gauges::{Connections, Now},
+    ledger::Vitals,
+    logging,
+    pool::Pool,
+    words::word,
+};
 
 /// Powers of two that part times in milliseconds: 16 ms to 17 minutes.
 const MILLIS: std::ops::RangeInclusive<u32> = 4..=20;
@@ -43,6 +50,7 @@ struct Seen {
     unrecorded: u64,
     readers: usize,
     looked_up: u64,
+    connections: Option<Connections>,
     started: Millis,
 }
 
@@ -126,6 +134,7 @@ impl Seen {
             unrecorded: pool.ledger.unrecorded(),
             readers: pool.feed.readers(),
             looked_up: pool.feed.looked_up(),
+            connections: pool.gauges.connections(),
             started: pool.gauges.started(),
         };
         drop(state);
@@ -329,6 +338,26 @@ impl Seen {
     }
 }
 
+impl Seen {
+    fn doors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Lines of the program's own log that were dropped because nobody read it";
+        counter(encoder, "gemini_pool_own_log_dropped_lines", help, logging::dropped())?;
+        let Some(connections) = self.connections else { return Ok(()) };
+        let Connections { open, most, closed_for_room, closed_late, refused, held_bytes } = connections;
+        gauge(encoder, "gemini_pool_connections", "Clients' connections that are open", open as u64)?;
+        gauge(encoder, "gemini_pool_connections_most", "How many there may be", most as u64)?;
+        counters(
+            encoder,
+            ("gemini_pool_connections_closed", "Connections without a request that were closed, by reason"),
+            [([("reason", "room")], closed_for_room), ([("reason", "late")], closed_late)],
+        )?;
+        let help = "Connections that were not taken because all others had a request under way";
+        counter(encoder, "gemini_pool_connections_refused", help, refused)?;
+        let help = "Bytes of unfinished heads, and of the buffers that idle connections keep";
+        gauge(encoder, "gemini_pool_heads_bytes", help, held_bytes as u64)
+    }
+}
+
 impl Collector for Seen {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
@@ -340,6 +369,11 @@ impl Collector for Seen {
         self.log(encoder)?;
         self.checkpoints(encoder)?;
         self.feed(encoder)?;
+        self.doors(encoder)?;
+        if let Some(open) = process::open_descriptors() {
+            gauge(encoder, "process_open_fds", "Open file descriptors", open)?;
+            gauge(encoder, "process_max_fds", "How many there may be", descriptors::limit() as u64)?;
+        }
         if let Some(bytes) = process::resident_memory() {
             gauge(encoder, "process_resident_memory_bytes", "Resident memory", bytes)?;
         }

@@ -5,6 +5,13 @@ pub(super) fn resident_memory() -> Option<u64> {
     resident(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// Its open file descriptors; none where the system does not tell.
+pub(super) fn open_descriptors() -> Option<u64> {
+    // One of them is for this look.
+    let all = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    Some(all.saturating_sub(1))
+}
+
 fn resident(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -39,8 +39,6 @@ pub enum Refusal {
     OtherSite,
     /// A known client that may not.
     Denied(Denied),
-    /// The headers are too large, in bytes.
-    HeadersTooLarge(usize),
     /// The body is too large; the limit in bytes.
     BodyTooLarge(usize),
     /// The body did not arrive.
@@ -133,7 +131,6 @@ impl Refusal {
             Self::TooManyGuesses => "TOO_MANY_WRONG_KEYS",
             Self::OtherSite => "OTHER_SITE",
             Self::Denied(denied) => denied::reason(denied),
-            Self::HeadersTooLarge(_) => "HEADERS_TOO_LARGE",
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
             Self::BodyBroken => "BODY_BROKEN",
             Self::NoUpgrade => "NO_WEBSOCKET",
@@ -170,9 +167,6 @@ impl Refusal {
             Self::OtherSite => (StatusCode::FORBIDDEN, "PERMISSION_DENIED", "permission_denied"),
             Self::Denied(denied) => denied::status(denied),
             Self::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "FAILED_PRECONDITION", "invalid_request"),
-            Self::HeadersTooLarge(_) => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
-            }
             Self::BodyTooLarge(_) | Self::MessageTooLarge(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", "invalid_request")
             }
@@ -212,7 +206,6 @@ impl Refusal {
                  (`gemini-pool clients create`) neither matters."
                 .to_owned(),
             Self::Denied(denied) => denied::message(denied),
-            Self::HeadersTooLarge(most) => format!("The request's headers are over {most} bytes."),
             Self::BodyTooLarge(most) => format!(
                 "The request's body is over {most} bytes, the limit here (MAX_BODY_BYTES). Large media belong into the Files API, by a \
                  resumable upload: its pieces may be of any size."

@@ -3,11 +3,19 @@
 //! hyper serves each one, and poem answers its requests. A connection that has
 //! ended, well or not, is dropped at once, and with it whatever its client had
 //! asked for: so an answer that broke is seen to be broken, and a client that
-//! left stops what it started.
+//! left stops what it started. Each has a place ([`places`]); taking in new ones goes on whatever the others do.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,53 +23,93 @@ use poem::{
     Addr, Endpoint, Request, Response,
     web::{LocalAddr, RemoteAddr},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, MissedTickBehavior, interval},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::lifecycle::Lifecycle;
+use super::{
+    places::Places,
+    socket::{Socket, UnderWay, Watch},
+};
+use crate::{
+    bounds::{HEAD_BYTES, UNREAD_TIME},
+    gauges::Connections,
+    lifecycle::Lifecycle,
+    network::Range,
+};
 
-/// How long a client may take for a request's head.
-const HEAD: Duration = Duration::from_secs(30);
 /// How long the last bytes may take to their clients, once every request has ended.
 const FLUSH: Duration = Duration::from_secs(1);
-/// How long sent bytes may stay unread by a client.
-const UNREAD: Duration = Duration::from_secs(300);
-/// Pause after a connection could not be taken in, such as when files run out.
+/// How long to wait for a descriptor when there is none and no connection can be closed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often connections that take too long are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+/// How often the log says that there is no room.
+const TOLD: Duration = Duration::from_secs(60);
 
-/// Serves until `shutdown`; then takes no more connections and lets requests end until `timeout`.
+/// What serving needs beside the listener.
+pub(super) struct Serving<A, T> {
+    pub(super) app: A,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) places: Arc<Places>,
+    /// The operator's own reverse proxies, as they are right now.
+    pub(super) trusted: T,
+    /// What requests get to end when the service stops.
+    pub(super) timeout: Duration,
+}
+
+/// Serves until `shutdown`; then takes no more connections and lets requests end until the timeout.
 /// Gives the number of those that did not.
-pub(super) async fn serve(
+pub(super) async fn serve<A, T>(
     listener: TcpListener,
-    app: impl Endpoint<Output = Response> + 'static,
-    lifecycle: Lifecycle,
+    serving: Serving<A, T>,
     shutdown: impl Future<Output = ()>,
-    timeout: Duration,
-) -> std::io::Result<usize> {
+) -> std::io::Result<usize>
+where
+    A: Endpoint<Output = Response> + 'static,
+    T: Fn() -> Vec<Range>,
+{
+    let Serving { app, lifecycle, places, trusted, timeout } = serving;
     let local = listener.local_addr()?;
     let app = Arc::new(app);
     let connections = TaskTracker::new();
     let (draining, close) = (CancellationToken::new(), CancellationToken::new());
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut crowd = Crowd::new();
     tokio::pin!(shutdown);
     loop {
+        let next = async {
+            places.settled().await;
+            listener.accept().await
+        };
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => accepted,
+            _ = sweep.tick() => {
+                places.sweep();
+                crowd.look(places.numbers());
+                continue;
+            }
+            accepted = next => accepted,
         };
         let (socket, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken in");
-                tokio::time::sleep(PAUSE).await;
+                recover(&error, &places).await;
                 continue;
             }
         };
+        let close = close.child_token();
+        let exempt = trusted().iter().any(|range| range.contains(remote.ip()));
+        let Some(place) = places.enter(remote.ip(), exempt, close.clone()) else { continue };
         // Small events go out at once; a socket that cannot do that serves as well.
         let _ = socket.set_nodelay(true);
         // A client that neither reads nor leaves would hold its key's place for ever.
-        let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD));
-        let ends = Ends { local, remote, draining: draining.clone(), close: close.clone() };
-        connections.spawn(connection(socket, ends, Arc::clone(&app)));
+        let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD_TIME));
+        let ends = Ends { local, remote, draining: draining.clone(), close };
+        connections.spawn(connection(socket, Arc::new(Watch::new(place)), ends, Arc::clone(&app)));
     }
     drop(listener);
     draining.cancel();
@@ -78,6 +126,48 @@ pub(super) async fn serve(
     Ok(abandoned)
 }
 
+/// A connection could not be taken in. Where descriptors or memory ran out, an idle one is closed for the next; what
+/// waits in the listener's queue is taken in as soon as that one is gone.
+async fn recover(error: &std::io::Error, places: &Places) {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    if error.raw_os_error().is_some_and(|code| short.contains(&code)) {
+        tracing::warn!(%error, "a connection could not be taken in");
+        places.make_room();
+        places.somebody_leaves(PAUSE).await;
+    } else {
+        // That client is gone already.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Says now and then that connections find no room.
+struct Crowd {
+    known: Connections,
+    told: Option<Instant>,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        Self { known: Connections::default(), told: None }
+    }
+
+    fn look(&mut self, now: Connections) {
+        let closed = now.closed_for_room - self.known.closed_for_room;
+        let refused = now.refused - self.known.refused;
+        if closed + refused == 0 || self.told.is_some_and(|told| told.elapsed() < TOLD) {
+            return;
+        }
+        tracing::warn!(
+            open = now.open,
+            most = now.most,
+            closed,
+            refused,
+            "there is no room for all connections: idle ones are closed, and where none is idle new ones are refused"
+        );
+        (self.known, self.told) = (now, Some(Instant::now()));
+    }
+}
+
 struct Ends {
     local: SocketAddr,
     remote: SocketAddr,
@@ -87,21 +177,41 @@ struct Ends {
 
 /// What a connection holds of a request that comes in, or of an answer that its client does not take; a request's
 /// head is no longer either.
-const BUFFER: usize = 128 << 10;
+const BUFFER: usize = HEAD_BYTES;
 
-async fn connection(socket: TcpStream, ends: Ends, app: Arc<impl Endpoint<Output = Response> + 'static>) {
+async fn connection(
+    socket: TcpStream,
+    watch: Arc<Watch>,
+    ends: Ends,
+    app: Arc<impl Endpoint<Output = Response> + 'static>,
+) {
     let Ends { local, remote, draining, close } = ends;
+    // Until a client says something it gets no buffer.
+    tokio::select! {
+        _ = socket.readable() => {}
+        () = close.cancelled() => return,
+        () = draining.cancelled() => return,
+    }
+    let socket = Socket::new(socket, Arc::clone(&watch));
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let app = Arc::clone(&app);
+        let (app, under_way) = (Arc::clone(&app), watch.begin());
         let (local, remote) = (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(remote)));
         let request = Request::from((request, local, remote, http::uri::Scheme::HTTP));
         async move {
-            let response: http::Response<_> = app.get_response(request).await.into();
-            Ok::<http::Response<BoxBody<Bytes, std::io::Error>>, Infallible>(response)
+            // A connection that has to go serves no more requests.
+            let Some(under_way) = under_way else { return Err(std::io::ErrorKind::ConnectionAborted.into()) };
+            let response: http::Response<BoxBody<Bytes, std::io::Error>> =
+                app.get_response(request).await.into();
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                under_way.for_good();
+                return Ok(response.map(|body| Answer { body, _under_way: None }));
+            }
+            Ok::<_, std::io::Error>(response.map(|body| Answer { body, _under_way: Some(under_way) }))
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
+    // How long a head may take is looked after here, because hyper counts the time before it begins as well.
+    http.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(HEAD_BYTES).max_buf_size(BUFFER);
     // What a connection is upgraded to outlives it, and looks after its own end.
     let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
     tokio::pin!(connection);
@@ -114,5 +224,31 @@ async fn connection(socket: TcpStream, ends: Ends, app: Arc<impl Endpoint<Output
     tokio::select! {
         _ = &mut connection => {}
         () = close.cancelled() => {}
+    }
+}
+
+/// An answer's body; its request is over when this is dropped.
+struct Answer {
+    body: BoxBody<Bytes, std::io::Error>,
+    _under_way: Option<UnderWay>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

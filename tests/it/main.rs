@@ -19,6 +19,7 @@ mod crash;
 mod dashboard;
 mod demo;
 mod documents;
+mod doors;
 mod edges;
 mod explaining;
 mod feed;

@@ -249,9 +249,11 @@ async fn only_this_machine_and_the_token_read_the_metrics() {
     let token = format!("Bearer {TOKEN}");
     assert_eq!(ask(&[("x-forwarded-for", "192.0.2.1"), ("authorization", &token)]).await.status(), 200);
     assert_eq!(ask(&[("via", "1.1 x"), ("authorization", "Bearer wrong")]).await.status(), 401);
-    // Neither an app's key nor an administrator's token is one.
+    // An app's key is none, and an administrator's token opens them too.
     let app = format!("Bearer {}", crate::support::CLIENT_KEY);
     assert_eq!(ask(&[("via", "1.1 x"), ("authorization", &app)]).await.status(), 401);
+    let admin = format!("Bearer {}", server.operator().await.token());
+    assert_eq!(ask(&[("via", "1.1 x"), ("authorization", &admin)]).await.status(), 200);
 }
 
 /// Words in an expression that look like metrics of ours, or of a process.
@@ -357,6 +359,8 @@ async fn the_dashboard_and_the_alerts_ask_for_what_is_there() {
     let meant = ["gemini_pool_model_errors", "gemini_pool_model_tokens", "gemini_pool_projects"];
     let meant_too = [
         "gemini_pool_checkpoint_event",
+        "gemini_pool_connections_closed",
+        "gemini_pool_heads_bytes",
         "gemini_pool_log_head",
         "gemini_pool_responses",
         "process_start_time_seconds",

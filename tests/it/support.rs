@@ -117,6 +117,22 @@ impl Setup {
         child.wait_with_output().unwrap()
     }
 
+    /// Starts the server with a standard error of the caller's, and waits until it listens; gives where.
+    pub(crate) fn start_with_stderr(&self, stderr: Stdio) -> (Child, String) {
+        let mut command = self.command(&["serve"]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        let address = self.data().join("server.address");
+        for _ in 0..1_200 {
+            if let Ok(address) = std::fs::read_to_string(&address)
+                && std::net::TcpStream::connect(&address).is_ok()
+            {
+                return (child, format!("http://{address}"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server does not listen")
+    }
+
     /// Starts the server and waits until it listens.
     pub(crate) fn start(self) -> Server {
         Server::start(self)

@@ -2584,6 +2584,11 @@ export interface components {
             waiting: number;
         };
         /**
+         * @description Who may use the pool without an access key.
+         * @enum {string}
+         */
+        OpenTo: "nobody" | "this_machine" | "everybody";
+        /**
          * @description From small to large, or the other way.
          * @enum {string}
          */
@@ -3430,6 +3435,8 @@ export interface components {
             log: components["schemas"]["LogView"];
             /** @description None, where nothing is served: the command line opened a stopped pool. */
             now?: (components["schemas"]["NowView"] & unknown) | null;
+            /** @description Who may use the pool without an access key right now. */
+            open_to: components["schemas"]["OpenTo"] & unknown;
             /**
              * Format: date-time
              * @description When the pool was opened (RFC 3339).
@@ -7761,7 +7768,7 @@ export interface operations {
                     STRATEGY?: (string | number | boolean) | null;
                     /** @description Seconds that an answer may pause in the middle. */
                     STREAM_IDLE_TIMEOUT?: (string | number | boolean) | null;
-                    /** @description Addresses and ranges of your own reverse proxies, such as 127.0.0.1, 10.0.0.0/8. Where a request comes from one of them, the client's address is the nearest in X-Forwarded-For (or else Forwarded) that is none of them; from anybody else those headers are not believed. */
+                    /** @description Addresses and ranges of your own reverse proxies, such as 127.0.0.1, 10.0.0.0/8. Where a request comes from one of them, the client's address is the nearest in X-Forwarded-For (or else Forwarded) that is none of them; from anybody else those headers are not believed. Connections from them have no share of MAX_CONNECTIONS that they are held to. */
                     TRUSTED_PROXIES?: (string | number | boolean) | null;
                 };
             };

@@ -11,6 +11,7 @@ use fjall::{Database, Keyspace, PersistMode};
 use projections::Seq;
 
 use super::{options, write_ahead};
+use crate::descriptors::Shares;
 
 pub(super) enum OpenFailure {
     InUse,
@@ -26,6 +27,7 @@ pub(super) fn builder(path: &Path) -> fjall::DatabaseBuilder<Database> {
     Database::builder(path)
         .cache_size(options::CACHE_BYTES)
         .max_journaling_size(options::WRITE_AHEAD_BYTES)
+        .max_cached_files(Some(Shares::now().store))
         .worker_threads(1)
 }
 

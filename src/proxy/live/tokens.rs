@@ -5,9 +5,6 @@
 //! through it: whose they are, and where. Its invariants: a token lets nobody in for longer, or to more, than the
 //! access key that it was made with; and what is wrong with a token is no key's fault.
 
-use std::net::IpAddr;
-
-use http::HeaderMap;
 use projections::{ClientId, event::Verdict};
 
 use crate::{
@@ -17,6 +14,7 @@ use crate::{
         scrub::Forms,
         token::{EphemeralToken, tied_model},
     },
+    network::Sender,
     proxy::{
         Asked, Proxy,
         affinity::{self, Seat},
@@ -32,16 +30,15 @@ impl Proxy {
     pub(in crate::proxy) fn admit_token(
         &self,
         token: &EphemeralToken,
-        peer: Option<IpAddr>,
-        headers: &HeaderMap,
-        query: &str,
+        sender: Sender<'_>,
     ) -> Result<(Option<ClientId>, Seat), Refusal> {
         let state = self.ledger.state();
         let known = state.resources.get(&affinity::kept_name(token.name()), self.clock.now());
         let owned = known.and_then(|known| Some((known.client, state.resources.project_of(known)?)));
         let (client, project) = owned.ok_or(Refusal::EphemeralToken)?;
         // It was made without an access key, and such are wanted by now.
-        if client.is_none() && self.gatekeeper.admit(peer, headers, query) != Admission::Anonymous {
+        let admitted = || self.gatekeeper.admit(sender, &self.settings.now().trusted_proxies);
+        if client.is_none() && admitted() != Admission::Anonymous {
             return Err(Refusal::EphemeralToken);
         }
         let name = "The ephemeral token".to_owned();

@@ -142,9 +142,8 @@ async fn large_headers_are_told_as_such() {
     snapshot("large_headers", &all);
     assert_eq!(google.seen_count(), 0);
     assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
-    let answered = of_type(&server.stop().0.log(), "Answered");
-    assert_eq!(answered.len(), 4);
-    assert_eq!(answered[0]["status"], 431);
+    // A head that never came whole names nobody and nothing that could be recorded.
+    assert_eq!(of_type(&server.stop().0.log(), "Answered").len(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use gemini_pool::config::{SETTINGS, Setting};
+use gemini_pool::{
+    bounds::{BOUNDS, Figure},
+    config::{SETTINGS, Setting},
+};
 
 use super::sources::{Part, Shape, Type, shapes, types};
 
@@ -63,6 +66,28 @@ pub(super) fn settings(say: Say<'_>) -> String {
             yes(may_change(setting)),
             cell(&say(setting.help)),
         );
+    }
+    text + &bounds(say)
+}
+
+/// What no setting changes.
+fn bounds(say: Say<'_>) -> String {
+    let mut text = format!("\n## {}\n\n", say("Bounds that no setting changes"));
+    text += &format!(
+        "{}\n\n",
+        say(
+            "They hold for everybody, with or without an access key. This table is made from `src/bounds.rs`."
+        )
+    );
+    text += &format!("| {} |\n|---|---|---|\n", ["What", "Bound", "Beyond it"].map(say).join(" | "));
+    for bound in BOUNDS {
+        let figure = match bound.figure {
+            Figure::Time(time) => format!("{} {}", time.as_secs(), say("seconds")),
+            Figure::Bytes(bytes) if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
+            Figure::Bytes(bytes) => format!("{} KiB", bytes >> 10),
+            Figure::Count(count) => count.to_string(),
+        };
+        text += &format!("| {} | {figure} | {} |\n", cell(&say(bound.what)), cell(&say(bound.then)));
     }
     text
 }

@@ -1,0 +1,416 @@
+//! Places for connections: how many there are, who holds them, and who gives one up.
+//!
+//! Owns the bound on open connections and on what clients without a request under way hold in memory. Refuses to close
+//! a connection whose request is under way. Its invariant: while one connection is idle, a newcomer gets in; the one
+//! that goes is the oldest idle one of the address group that holds most.
+//!
+//! What each request touches are two numbers of its own slot; the lock is taken when a connection opens, closes, or has
+//! to go.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+#[cfg(not(test))]
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bounds::{HEAD_TIME, HEADS_BYTES, IDLE_TIME},
+    gauges::Connections,
+    locks::Mutex,
+    network,
+};
+
+/// So many connections may be on their way out beside those that have a place.
+const LEAVING: usize = 32;
+/// What a connection may hold before it counts: the buffer that each begins with, in bytes.
+const FREE: usize = 8 << 10;
+
+/// What a connection does; in its slot beside the millisecond since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// Nobody has this slot, or whoever has it is on the way out.
+    Nothing,
+    /// A request is under way, or its answer.
+    Request,
+    /// Waits for the next request.
+    Idle,
+    /// A head has begun, or the first one is to come.
+    Head,
+}
+
+#[derive(Clone, Copy)]
+struct Stamp(u64);
+
+impl Stamp {
+    const NOTHING: Self = Self(0);
+
+    const fn new(doing: Doing, since: u64) -> Self {
+        Self((since << 2) | doing as u64)
+    }
+
+    const fn doing(self) -> Doing {
+        match self.0 & 3 {
+            1 => Doing::Request,
+            2 => Doing::Idle,
+            3 => Doing::Head,
+            _ => Doing::Nothing,
+        }
+    }
+
+    const fn since(self) -> u64 {
+        self.0 >> 2
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    stamp: AtomicU64,
+    /// What is held of a client's bytes beyond [`FREE`], while no request is under way.
+    held: AtomicUsize,
+}
+
+impl Slot {
+    fn stamp(&self) -> Stamp {
+        Stamp(self.stamp.load(Ordering::Acquire))
+    }
+
+    /// False: the connection has to go.
+    fn set(&self, next: Stamp) -> bool {
+        let stays = |now| (Stamp(now).doing() != Doing::Nothing).then_some(next.0);
+        self.stamp.fetch_update(Ordering::AcqRel, Ordering::Acquire, stays).is_ok()
+    }
+}
+
+/// Connections from one IPv4 address, or from one /64 of IPv6.
+#[derive(Default)]
+struct Group(AtomicUsize);
+
+struct Taken {
+    address: IpAddr,
+    group: Arc<Group>,
+    /// A reverse proxy of the operator's: many clients come from it.
+    exempt: bool,
+    leaving: bool,
+    close: CancellationToken,
+}
+
+struct Table {
+    free: Vec<usize>,
+    taken: Vec<Option<Taken>>,
+    groups: HashMap<IpAddr, Arc<Group>>,
+    /// Those that have a place.
+    open: usize,
+    /// Those that were told to go and have not gone yet.
+    leaving: usize,
+    closed_for_room: u64,
+    refused: u64,
+    closed_late: u64,
+}
+
+/// See the module.
+pub(super) struct Places {
+    most: usize,
+    slots: Box<[Slot]>,
+    table: Mutex<Table>,
+    held: AtomicUsize,
+    gone: Notify,
+    #[cfg(not(test))]
+    began: Instant,
+    /// Milliseconds that a test has let pass.
+    #[cfg(test)]
+    passed: AtomicU64,
+}
+
+impl Places {
+    pub(super) fn new(most: usize) -> Self {
+        let slots = most + LEAVING;
+        let table = Table {
+            free: (0..slots).rev().collect(),
+            taken: std::iter::repeat_with(|| None).take(slots).collect(),
+            groups: HashMap::new(),
+            open: 0,
+            leaving: 0,
+            closed_for_room: 0,
+            refused: 0,
+            closed_late: 0,
+        };
+        Self {
+            most,
+            slots: std::iter::repeat_with(Slot::default).take(slots).collect(),
+            table: Mutex::new(table),
+            held: AtomicUsize::new(0),
+            gone: Notify::new(),
+            #[cfg(not(test))]
+            began: Instant::now(),
+            #[cfg(test)]
+            passed: AtomicU64::new(0),
+        }
+    }
+
+    /// Milliseconds since the start.
+    #[cfg(not(test))]
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX >> 2)
+    }
+
+    #[cfg(test)]
+    fn now(&self) -> u64 {
+        self.passed.load(Ordering::SeqCst)
+    }
+
+    fn slot(&self, slot: usize) -> &Slot {
+        #[expect(clippy::indexing_slicing, reason = "slots are handed out by the table, which has as many")]
+        &self.slots[slot]
+    }
+
+    pub(super) fn numbers(&self) -> Connections {
+        let table = self.table.lock();
+        Connections {
+            open: table.open + table.leaving,
+            most: self.most,
+            closed_for_room: table.closed_for_room,
+            closed_late: table.closed_late,
+            refused: table.refused,
+            held_bytes: self.held.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until not too many are on their way out.
+    pub(super) async fn settled(&self) {
+        loop {
+            let gone = self.gone.notified();
+            if self.table.lock().leaving < LEAVING {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    /// Waits until somebody has gone, but no longer than this.
+    pub(super) async fn somebody_leaves(&self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.gone.notified()).await;
+    }
+
+    /// A place for a connection from this address; none: nobody can give one up. `close` is what ends it.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        exempt: bool,
+        close: CancellationToken,
+    ) -> Option<Place> {
+        let address = network::group(address);
+        let mut table = self.table.lock();
+        let held = table.groups.get(&address).map_or(0, |group| group.0.load(Ordering::Relaxed));
+        let full = table.open >= self.most;
+        if full {
+            self.give_up(&mut table, Some(address));
+        } else if !exempt && held >= self.share(&table) {
+            self.give_up_own(&mut table, address);
+        }
+        let grew = table.groups.get(&address).map_or(0, |group| group.0.load(Ordering::Relaxed)) >= held;
+        let refused = table.open >= self.most || (!full && !exempt && grew && held >= self.share(&table));
+        let slot = if refused { None } else { table.free.pop() };
+        let Some(slot) = slot else {
+            table.refused += 1;
+            return None;
+        };
+        let group = Arc::clone(table.groups.entry(address).or_default());
+        group.0.fetch_add(1, Ordering::Relaxed);
+        table.open += 1;
+        let taken = Taken { address, group, exempt, leaving: false, close };
+        if let Some(place) = table.taken.get_mut(slot) {
+            *place = Some(taken);
+        }
+        self.slot(slot).held.store(0, Ordering::Relaxed);
+        self.slot(slot).stamp.store(Stamp::new(Doing::Head, self.now()).0, Ordering::Release);
+        Some(Place { places: Arc::clone(self), slot })
+    }
+
+    /// How many one address group may hold: all, until three quarters are taken; from then on an equal share of all
+    /// groups and one more, so that there is something left for the next one; a sixteenth in any case.
+    fn share(&self, table: &Table) -> usize {
+        if table.open < self.most - self.most / 4 {
+            return usize::MAX;
+        }
+        (self.most / (table.groups.len() + 1)).max(self.most / 16).max(1)
+    }
+
+    /// Those that could go, each with what it does.
+    fn candidates<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = (usize, &'a Taken, Stamp)> {
+        self.slots.iter().zip(&table.taken).enumerate().filter_map(|(slot, (numbers, taken))| {
+            let (taken, stamp) = (taken.as_ref()?, numbers.stamp());
+            matches!(stamp.doing(), Doing::Idle | Doing::Head).then_some((slot, taken, stamp))
+        })
+    }
+
+    /// The oldest idle one goes, of the group that holds most, `newcomer`'s with the newcomer.
+    fn give_up(&self, table: &mut Table, newcomer: Option<IpAddr>) -> bool {
+        let victim = self.candidates(table).min_by_key(|(_, taken, stamp)| {
+            let count = taken.group.0.load(Ordering::Relaxed) + usize::from(newcomer == Some(taken.address));
+            (taken.exempt, Reverse(count), stamp.since())
+        });
+        let victim = victim.map(|(slot, _, stamp)| (slot, stamp));
+        let gave = victim.is_some_and(|(slot, stamp)| self.close(table, slot, stamp));
+        table.closed_for_room += u64::from(gave);
+        gave
+    }
+
+    /// The oldest idle one of this group goes.
+    fn give_up_own(&self, table: &mut Table, address: IpAddr) {
+        let own = self.candidates(table).filter(|(_, taken, _)| taken.address == address);
+        let victim = own.min_by_key(|(_, _, stamp)| stamp.since()).map(|(slot, _, stamp)| (slot, stamp));
+        let gave = victim.is_some_and(|(slot, stamp)| self.close(table, slot, stamp));
+        table.closed_for_room += u64::from(gave);
+    }
+
+    /// Somebody goes, because descriptors have run out all the same.
+    pub(super) fn make_room(&self) -> bool {
+        self.give_up(&mut self.table.lock(), None)
+    }
+
+    /// Tells one to go, unless its request has begun by now.
+    fn close(&self, table: &mut Table, slot: usize, stamp: Stamp) -> bool {
+        let numbers = self.slot(slot);
+        let nothing = Stamp::NOTHING.0;
+        if numbers.stamp.compare_exchange(stamp.0, nothing, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
+        }
+        let Some(taken) = table.taken.get_mut(slot).and_then(Option::as_mut) else { return false };
+        taken.leaving = true;
+        taken.close.cancel();
+        let (address, group) = (taken.address, Arc::clone(&taken.group));
+        table.open -= 1;
+        table.leaving += 1;
+        leave_group(table, address, &group);
+        self.let_go(numbers);
+        true
+    }
+
+    fn let_go(&self, slot: &Slot) {
+        if slot.held.load(Ordering::Acquire) > 0 {
+            self.held.fetch_sub(slot.held.swap(0, Ordering::AcqRel), Ordering::AcqRel);
+        }
+    }
+
+    /// Closes what has been idle, or in the middle of a head, for too long. To be called now and then.
+    pub(super) fn sweep(&self) {
+        let now = self.now();
+        let mut table = self.table.lock();
+        let most = |doing| if doing == Doing::Head { HEAD_TIME } else { IDLE_TIME };
+        let late = self.candidates(&table).filter(|(_, _, stamp)| {
+            u128::from(now.saturating_sub(stamp.since())) >= most(stamp.doing()).as_millis()
+        });
+        let late: Vec<_> = late.map(|(slot, _, stamp)| (slot, stamp)).collect();
+        for (slot, stamp) in late {
+            let closed = self.close(&mut table, slot, stamp);
+            table.closed_late += u64::from(closed);
+        }
+    }
+
+    /// The oldest heads go until the rest fits.
+    fn shed(&self) {
+        let mut table = self.table.lock();
+        while self.held.load(Ordering::Acquire) > HEADS_BYTES {
+            let holds = |slot: usize| self.slot(slot).held.load(Ordering::Relaxed) > 0;
+            let holders = self.candidates(&table).filter(|(slot, ..)| holds(*slot));
+            let oldest = holders.min_by_key(|(_, _, stamp)| stamp.since());
+            let Some((slot, stamp)) = oldest.map(|(slot, _, stamp)| (slot, stamp)) else { return };
+            let closed = self.close(&mut table, slot, stamp);
+            table.closed_for_room += u64::from(closed);
+        }
+    }
+}
+
+fn leave_group(table: &mut Table, address: IpAddr, group: &Group) {
+    if group.0.fetch_sub(1, Ordering::Relaxed) == 1 {
+        table.groups.remove(&address);
+    }
+}
+
+/// A connection's place; free again when this is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    slot: usize,
+}
+
+impl Place {
+    /// Bytes of a client came in; its buffer has grown to this length. False: the connection has to go.
+    pub(super) fn heard(&self, buffer: usize) -> bool {
+        let slot = self.places.slot(self.slot);
+        match slot.stamp().doing() {
+            Doing::Nothing => return false,
+            Doing::Request => return true,
+            Doing::Head => {}
+            Doing::Idle => {
+                slot.set(Stamp::new(Doing::Head, self.places.now()));
+            }
+        }
+        self.holds(buffer);
+        slot.stamp().doing() != Doing::Nothing
+    }
+
+    fn holds(&self, buffer: usize) {
+        let slot = self.places.slot(self.slot);
+        let (after, before) = (buffer.saturating_sub(FREE), slot.held.load(Ordering::Acquire));
+        // Nobody but this connection makes it more.
+        if after > before {
+            slot.held.fetch_add(after - before, Ordering::AcqRel);
+            let all = self.places.held.fetch_add(after - before, Ordering::AcqRel) + after - before;
+            if all > HEADS_BYTES {
+                self.places.shed();
+            }
+        }
+    }
+
+    /// A request has come whole, or its answer is still on the way. False: the connection has to go.
+    pub(super) fn begin(&self) -> bool {
+        let slot = self.places.slot(self.slot);
+        let stays = slot.set(Stamp::new(Doing::Request, self.places.now()));
+        self.places.let_go(slot);
+        stays
+    }
+
+    /// The answer is out; the client's buffer still has this length.
+    pub(super) fn end(&self, buffer: usize) {
+        if self.places.slot(self.slot).set(Stamp::new(Doing::Idle, self.places.now())) {
+            self.holds(buffer);
+        }
+    }
+
+    /// Whether a request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.places.slot(self.slot).stamp().doing() == Doing::Request
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = self.places.table.lock();
+        let slot = self.places.slot(self.slot);
+        slot.stamp.store(Stamp::NOTHING.0, Ordering::Release);
+        self.places.let_go(slot);
+        let Some(taken) = table.taken.get_mut(self.slot).and_then(Option::take) else { return };
+        if taken.leaving {
+            table.leaving -= 1;
+        } else {
+            table.open -= 1;
+            leave_group(&mut table, taken.address, &taken.group);
+        }
+        table.free.push(self.slot);
+        drop(table);
+        self.places.gone.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;
