@@ -45,6 +45,8 @@ pub enum Rank {
     JournalParts,
     /// The journal's spaces of derived rows.
     JournalSpaces,
+    /// What one side of a Live session holds; held while it asks for more of the memory for bodies.
+    SessionMemory,
     /// No other lock is taken while this one is held, but the next.
     Leaf,
     /// The program's own log: whoever holds whatever may say something, and no more than a line is copied meanwhile.

@@ -27,15 +27,15 @@ use projections::{
     event::{Actor, AdminPasswordChanged},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 
 use crate::{
     access::Access,
     auth::{self, Admins, Attempts, Gatekeeper, Signer},
+    body_memory::BodyMemory,
     config::{Config, Database},
     feed::Feed,
     gauges::Gauges,
-    gemini::{BadBase, Gemini, meter::memory},
+    gemini::{BadBase, Gemini},
     health::{checkup::Checkups, prober::Prober},
     journal::{self, Journal, fjall::FjallJournal, memory::MemoryJournal},
     ledger::{
@@ -159,7 +159,7 @@ pub struct Pool {
     /// What is in force.
     pub settings: Arc<Settings>,
     /// What bodies of requests may take, whoever they come from (BODY_MEMORY_BYTES).
-    pub body_memory: Arc<Semaphore>,
+    pub body_memory: Arc<BodyMemory>,
     /// Exports of requests and of keys under way: 16, and 4 of one session.
     pub exports: Shares,
     /// Backups under way: 4, and 2 of one session.
@@ -293,7 +293,7 @@ impl Pool {
             clock,
             exports: Shares::new(16, 4),
             backups: Shares::new(4, 2),
-            body_memory: memory(config.body_memory_bytes),
+            body_memory: BodyMemory::new(config.body_memory_bytes),
             settings,
             audits: Arc::default(),
             request_log,

@@ -28,10 +28,7 @@ use projections::{
     ClientId, RequestId,
     event::{Outcome, Strategy},
 };
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 use self::{
     affinity::Seat,
@@ -46,6 +43,8 @@ use self::{
 use crate::{
     access::Access,
     auth::{Admission, Gatekeeper, Guesses, Penalty},
+    body_memory::BodyMemory,
+    caller::Caller,
     config::LogFailure,
     gauges::Now,
     gemini::{
@@ -58,6 +57,7 @@ use crate::{
     lifecycle::Lifecycle,
     locks::Mutex,
     network::{Range, Sender, came_over_https, client_address},
+    pacing::TooSlow,
     request_log::RequestLog,
     scheduler::Scheduler,
     settings::Settings,
@@ -76,7 +76,7 @@ pub struct Proxy {
     access: Arc<Access>,
     gemini: Gemini,
     clock: Clock,
-    memory: Arc<Semaphore>,
+    memory: Arc<BodyMemory>,
     /// Live sessions that can be gone on with.
     handles: Handles,
     /// Requests of nobody who is known.
@@ -108,6 +108,8 @@ struct Asked {
     token: Option<EphemeralToken>,
     /// The client's number; 0 where access is open.
     client: u32,
+    /// Whose share it takes of what is scarce.
+    caller: Caller,
     /// The client wants nothing of it kept at Google.
     keeps_nothing: bool,
     /// The conversation it belongs to, where that is asked for.
@@ -148,7 +150,7 @@ pub struct Parts {
     /// Tells a collector what ended.
     pub traces: Option<Arc<Traces>>,
     /// What bodies may take.
-    pub memory: Arc<Semaphore>,
+    pub memory: Arc<BodyMemory>,
 }
 
 impl Proxy {
@@ -223,6 +225,7 @@ impl Proxy {
             sites::grant(request.headers(), response.headers_mut());
             return finished(response, id, page);
         }
+        let too_slow = request.extensions().get::<TooSlow>().cloned();
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
         let shape = shape_of_path(parts.uri.path());
@@ -239,6 +242,7 @@ impl Proxy {
             parts.uri.path(),
         );
         record.called(&parts.headers);
+        record.too_slow = too_slow.unwrap_or_default();
         if let Some(traces) = &self.traces {
             traces.called(id, &parts.headers);
         }
@@ -339,6 +343,7 @@ impl Proxy {
             seat,
             token,
             client: record.answered.client.map_or(0, |client| client.0),
+            caller: Caller::of(record.answered.client, record.address),
             keeps_nothing: false,
             sticky: None,
             told_length: intake::told_length(&client),
@@ -423,7 +428,10 @@ impl Proxy {
             Err(refusal) => return refuse(record, &refusal, shape).await,
         };
         match self.plan(&mut asked) {
-            Ok(Plan::Pages(begin)) => self.list(asked, begin, record).await,
+            Ok(Plan::Pages(begin)) => {
+                drop(body);
+                self.list(asked, begin, record).await
+            }
             Ok(Plan::Plain(header)) => lists::say(header, self.try_keys(&asked, body, record).await),
             Err(refusal) => refuse(record, &refusal, shape).await,
         }

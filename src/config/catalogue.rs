@@ -174,7 +174,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "BODY_MEMORY_BYTES",
         "536870912",
-        "Memory for request bodies of all requests together, and for what Live sessions hold, in bytes.",
+        "Memory for request bodies of all requests together, and for what Live sessions hold, in bytes. One client alone \
+         may have all of it; where there is none left for another one, the slowest body of the client with most is \
+         refused (503, BODY_MEMORY_SHARE), so that nobody with less than an equal share is.",
     ),
     setting(
         "MAX_CONNECTIONS",

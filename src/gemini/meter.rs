@@ -11,27 +11,27 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore},
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    body_memory::{self, BodyMemory},
+    caller::Caller,
+    locks::{Mutex, Rank},
 };
 
-use crate::locks::Mutex;
-
-/// Memory is counted in blocks of this many bytes.
-pub const BLOCK: usize = 1_024;
 /// What a side may hold without asking each time: its buffers, and a piece of sound. Taken when it begins.
 const ALWAYS: usize = 64 << 10;
-/// Asked for at once beyond that, in blocks.
-const STEP: usize = 64;
+/// Asked for at once beyond that.
+const STEP: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Held {
     /// Read since the last message went on.
     bytes: usize,
-    /// For what is always there.
-    _always: OwnedSemaphorePermit,
-    more: Option<OwnedSemaphorePermit>,
+    /// What it may hold.
+    has: usize,
+    memory: body_memory::Held,
     /// There was no room, and what is read from then on is dropped.
     full: bool,
 }
@@ -39,24 +39,35 @@ struct Held {
 /// What one side of a session holds. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Meter {
-    memory: Arc<Semaphore>,
     held: Arc<Mutex<Held>>,
 }
 
 impl Meter {
     /// None where no room is left for a session more.
     #[must_use]
-    pub fn begin(memory: &Arc<Semaphore>) -> Option<Self> {
-        let always = Arc::clone(memory).try_acquire_many_owned(blocks(ALWAYS)).ok()?;
-        let held = Held { bytes: 0, _always: always, more: None, full: false };
-        Some(Self { memory: Arc::clone(memory), held: Arc::new(Mutex::new(held)) })
+    pub fn begin(memory: &Arc<BodyMemory>, caller: Caller) -> Option<Self> {
+        let mut memory = memory.body(caller);
+        memory.grow(ALWAYS).ok()?;
+        memory.is_whole();
+        let held = Held { bytes: 0, has: ALWAYS, memory, full: false };
+        Some(Self { held: Arc::new(Mutex::ranked(Rank::SessionMemory, held)) })
+    }
+
+    /// Told when its memory goes to others, whose share is smaller.
+    #[must_use]
+    pub fn cut(&self) -> CancellationToken {
+        self.held.lock().memory.cut()
     }
 
     /// All that was read has gone on.
     pub fn gone_on(&self) {
         let mut held = self.held.lock();
         held.bytes = 0;
-        held.more = None;
+        if held.has > ALWAYS {
+            held.has = ALWAYS;
+            held.memory.shrink(ALWAYS);
+            held.memory.is_whole();
+        }
     }
 
     /// So many bytes more were read; false, once, where there is no room for them.
@@ -66,32 +77,19 @@ impl Meter {
             return true;
         }
         held.bytes += bytes;
-        let has = ALWAYS + held.more.as_ref().map_or(0, |more| more.num_permits() * BLOCK);
-        if held.bytes <= has {
+        if held.bytes <= held.has {
             return true;
         }
-        let wanted = (held.bytes - has).div_ceil(BLOCK).max(STEP);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let held = &mut *held;
-        match (Arc::clone(&self.memory).try_acquire_many_owned(wanted), &mut held.more) {
-            (Ok(more), Some(before)) => before.merge(more),
-            (Ok(more), none) => *none = Some(more),
-            (Err(_), _) => held.full = true,
+        if held.has == ALWAYS {
+            held.memory.arrives();
+        }
+        let wants = held.bytes.max(held.has + STEP);
+        match held.memory.grow(wants) {
+            Ok(()) => held.has = wants,
+            Err(_) => held.full = true,
         }
         !held.full
     }
-}
-
-/// The memory for all bodies together, of apps' requests, of administrators' and of Live sessions.
-#[must_use]
-pub fn memory(bytes: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new((bytes / BLOCK).min(Semaphore::MAX_PERMITS)))
-}
-
-/// So many bytes, in blocks.
-#[must_use]
-pub fn blocks(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX)
 }
 
 /// Whether a connection was given up for want of memory.
@@ -166,19 +164,26 @@ mod tests {
 
     #[test]
     fn what_is_held_is_counted_and_given_back() {
-        let memory = Arc::new(Semaphore::new(256));
-        let side = Meter::begin(&memory).unwrap();
-        assert_eq!(memory.available_permits(), 192);
+        let memory = BodyMemory::new(256 << 10);
+        let client = Caller::of(Some(projections::ClientId(1)), None);
+        let side = Meter::begin(&memory, client).unwrap();
+        assert_eq!(memory.free(), 192 << 10);
         assert!(side.read(ALWAYS) && side.read(1), "it has its share, and may ask for more");
-        assert_eq!(memory.available_permits(), 128);
-        assert!(side.read(63 << 10) && memory.available_permits() == 128, "not for each byte");
+        assert_eq!(memory.free(), 128 << 10);
+        assert!(side.read(63 << 10) && memory.free() == 128 << 10, "not for each byte");
         assert!(side.read(128 << 10));
         assert!(!side.read(2 << 10), "there is no more");
         assert!(side.read(9 << 20), "whoever goes on reads to drop it");
-        assert!(Meter::begin(&memory).is_none());
-        side.gone_on();
-        assert_eq!(memory.available_permits(), 192);
+        assert!(Meter::begin(&memory, client).is_none());
+        let other = Meter::begin(&memory, Caller::of(Some(projections::ClientId(2)), None));
+        assert!(other.is_some() && side.cut().is_cancelled(), "who has less gets some of it");
+        drop(other);
         drop(side);
-        assert_eq!(memory.available_permits(), 256);
+        let side = Meter::begin(&memory, client).unwrap();
+        assert!(side.read(ALWAYS + 1) && memory.free() == 128 << 10);
+        side.gone_on();
+        assert_eq!(memory.free(), 192 << 10);
+        drop(side);
+        assert_eq!(memory.free(), 256 << 10);
     }
 }

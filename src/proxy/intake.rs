@@ -6,14 +6,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::CONTENT_LENGTH;
 use projections::budget::tokens_in;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::{Asked, rescue::Refusal};
-use crate::gemini::{
-    Payload, body::Scan, conversation::Conversation, meter::BLOCK, passing::Passing, target::Upload,
+use crate::{
+    body_memory::{BodyMemory, Held, NoMemory},
+    gemini::{Payload, body::Scan, conversation::Conversation, passing::Passing, target::Upload},
 };
 
 /// A client that sends nothing for so long is gone.
@@ -22,6 +21,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 const KEPT_PIECE: usize = 16 << 20;
 /// Slower than so many bytes a second no client may be that sends such a piece, in the long run.
 const SLOWEST: usize = 32 << 10;
+/// Slower than so many bytes a second no client may be in the long run with a body that is kept; the first
+/// [`GRACE`] are not counted.
+const SLOWEST_KEPT: usize = 8 << 10;
+/// How long a body may take whatever its size.
+const GRACE: Duration = Duration::from_secs(30);
 /// How long the rest of a refused body is read and dropped, so that the client sees the refusal
 /// and not a broken connection.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -30,10 +34,15 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Body {
     pub(super) payload: Payload,
-    _memory: Option<OwnedSemaphorePermit>,
+    memory: Option<Held>,
 }
 
 impl Body {
+    /// Told when its memory goes to others, whose share is smaller.
+    pub(super) fn cut(&self) -> CancellationToken {
+        self.memory.as_ref().map(Held::cut).unwrap_or_default()
+    }
+
     /// Its tokens, estimated; 0 where they cannot be.
     pub(super) fn tokens(&self) -> u32 {
         let holds = |chunk: &Bytes| MEDIA.iter().any(|name| memchr::memmem::find(chunk, name).is_some());
@@ -87,56 +96,88 @@ pub(super) fn pass(body: poem::Body, asked: &Asked) -> (Body, Duration) {
     let length = asked.told_length.map(|length| length as u64);
     let payload = Payload::passing(Passing::new(Box::pin(pieces), length));
     let more = asked.told_length.unwrap_or_default() / SLOWEST;
-    (Body { payload, _memory: None }, Duration::from_secs(more as u64))
+    (Body { payload, memory: None }, Duration::from_secs(more as u64))
 }
+
+/// By when so much of a body is to have come, if there is to be more of it.
+fn in_time(began: Instant, received: usize) -> Instant {
+    began + GRACE + Duration::from_millis((received as u64).saturating_mul(1_000) / SLOWEST_KEPT as u64)
+}
+
+/// The same of one whose client is slow, and so has little under way: it is told soon.
+const DRAIN_SLOW: Duration = Duration::from_secs(1);
 
 /// Reads a body to its end.
 pub(super) async fn take(
     body: poem::Body,
     asked: &Asked,
     most: usize,
-    memory: &Arc<Semaphore>,
+    memory: &Arc<BodyMemory>,
 ) -> Result<Body, Refusal> {
-    let mut taken = Body { payload: Payload::default(), _memory: None };
     let mut stream = body.into_bytes_stream();
-    let mut blocks = 0;
     if asked.told_length.is_some_and(|told| told > most) {
         discard(stream).await;
         return Err(Refusal::BodyTooLarge(most));
     }
+    let mut held = memory.body(asked.caller);
+    match read(&mut stream, &mut held, asked, most).await {
+        Ok(payload) => {
+            held.is_whole();
+            Ok(Body { payload, memory: Some(held) })
+        }
+        Err(refusal) => {
+            drop(held);
+            match refusal {
+                Refusal::BodyBroken => {}
+                Refusal::BodyTooSlow(_) | Refusal::MemoryShare => {
+                    let _ = timeout(DRAIN_SLOW, discard(stream)).await;
+                }
+                _ => discard(stream).await,
+            }
+            Err(refusal)
+        }
+    }
+}
+
+async fn read(
+    stream: &mut (impl futures_util::Stream<Item = io::Result<Bytes>> + Unpin),
+    held: &mut Held,
+    asked: &Asked,
+    most: usize,
+) -> Result<Payload, Refusal> {
+    let mut payload = Payload::default();
+    let (cut, began) = (held.cut(), Instant::now());
     loop {
-        let next = timeout_at(asked.deadline.min(Instant::now() + SILENCE), stream.next()).await;
+        let pace = in_time(began, payload.len());
+        let other = asked.deadline.min(Instant::now() + SILENCE);
+        let next = tokio::select! {
+            next = timeout_at(pace.min(other), stream.next()) => next,
+            () = cut.cancelled() => return Err(Refusal::MemoryShare),
+        };
         let chunk = match next {
             Ok(None) => {
-                taken.payload.finish();
-                return Ok(taken);
+                payload.finish();
+                return Ok(payload);
             }
             Ok(Some(Ok(chunk))) => chunk,
+            Err(_) if pace < other => return Err(Refusal::BodyTooSlow(SLOWEST_KEPT)),
             Ok(Some(Err(_))) | Err(_) => return Err(Refusal::BodyBroken),
         };
-        let length = taken.payload.len() + chunk.len();
-        let refusal = if length > most {
-            Some(Refusal::BodyTooLarge(most))
-        } else {
-            let wanted = length.div_ceil(BLOCK) - blocks;
-            blocks += wanted;
-            match Arc::clone(memory).try_acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX)) {
-                Ok(more) => {
-                    match &mut taken._memory {
-                        Some(held) => held.merge(more),
-                        none => *none = Some(more),
-                    }
-                    None
-                }
-                Err(_) => Some(Refusal::NoMemory),
-            }
-        };
-        if let Some(refusal) = refusal {
-            drop(taken);
-            discard(stream).await;
-            return Err(refusal);
+        let length = payload.len() + chunk.len();
+        if length > most {
+            return Err(Refusal::BodyTooLarge(most));
         }
-        taken.payload.push(chunk);
+        held.grow(length).map_err(Refusal::from)?;
+        payload.push(chunk);
+    }
+}
+
+impl From<NoMemory> for Refusal {
+    fn from(none: NoMemory) -> Self {
+        match none {
+            NoMemory::Full => Self::NoMemory,
+            NoMemory::Cut => Self::MemoryShare,
+        }
     }
 }
 

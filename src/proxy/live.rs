@@ -17,10 +17,7 @@ use std::sync::Arc;
 
 use poem::Response;
 use projections::event::Outcome;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use self::client::{Client, Early};
@@ -33,6 +30,8 @@ use super::{
     rescue::Refusal,
 };
 use crate::{
+    body_memory::BodyMemory,
+    caller::Caller,
     gemini::{live, meter::Meter},
     proxy::{queue::Journey, seek::Unserved},
 };
@@ -45,8 +44,17 @@ struct Meters {
 
 impl Meters {
     /// None where no room is left for a session more.
-    fn begin(memory: &Arc<Semaphore>) -> Option<Self> {
-        Some(Self { client: Meter::begin(memory)?, google: Meter::begin(memory)? })
+    fn begin(memory: &Arc<BodyMemory>, caller: Caller) -> Option<Self> {
+        Some(Self { client: Meter::begin(memory, caller)?, google: Meter::begin(memory, caller)? })
+    }
+
+    /// Returns when the memory of one side goes to others, whose share is smaller.
+    async fn cut(&self) {
+        let (client, google) = (self.client.cut(), self.google.cut());
+        tokio::select! {
+            () = client.cancelled() => {}
+            () = google.cancelled() => {}
+        }
     }
 }
 
@@ -81,7 +89,7 @@ impl Proxy {
                 Err(none) => return self.give_up(&asked, record, Unserved::Failed(None, Some(none))).await,
             }
         }
-        let Some(meters) = Meters::begin(&self.memory) else {
+        let Some(meters) = Meters::begin(&self.memory, asked.caller) else {
             return refuse(record, &Refusal::NoMemory, asked.target.shape).await;
         };
         let (response, upgrade) = door.open();
@@ -104,6 +112,7 @@ impl Proxy {
         let open = tokio::select! {
             open = self.begin_session(&mut client, &mut asked, &mut record, &meters) => open,
             () = cut.cancelled() => Err(Early::Farewell(Farewell::from(&Refusal::Stopping))),
+            () = meters.cut() => Err(Early::Farewell(Farewell::from(&Refusal::MemoryShare))),
         };
         match open {
             Ok(open) => self.converse(client, open, record, &meters).await,
@@ -170,6 +179,7 @@ mod tests {
             Refusal::NoKeys,
             Refusal::LogDown,
             Refusal::Stopping,
+            Refusal::MemoryShare,
             Refusal::MessageTooLarge(usize::MAX),
             Refusal::NoSetup(30),
             Refusal::Unanswered { last: "é".repeat(300) },

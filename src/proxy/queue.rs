@@ -27,6 +27,7 @@ use tokio::{
 pub(super) use self::lines::Word;
 use self::lines::{Lines, Ticket, Turn};
 use crate::{
+    caller::Caller,
     ledger::clock::Clock,
     locks::{Mutex, Rank},
     proxy::retry::SURPRISES,
@@ -35,7 +36,8 @@ use crate::{
 
 /// How long to wait for a key that another request is trying for the first time.
 const TRIAL: Duration = Duration::from_secs(2);
-/// Requests that may wait at once, in all lines together.
+/// Requests that may wait at once, in all lines together. Where as many do, a client with fewer of them than another one
+/// gets a place, and the newest of the one with most is refused ([`crate::fair`]).
 const MOST_WAITING: usize = 1_024;
 
 /// What a line waits for.
@@ -121,7 +123,7 @@ impl Journey {
 
 /// See the module.
 pub(super) struct Queue {
-    lines: Mutex<Lines<Place, Arc<Notify>>>,
+    lines: Mutex<Lines<Place, Caller, Arc<Notify>>>,
     /// How many lines there are, so that nobody takes the lock while there are none.
     busy: AtomicUsize,
     /// QUEUE_TIMEOUT, which may change.
@@ -159,6 +161,7 @@ impl Drop for Release<'_> {
 struct Waiter<'a> {
     queue: &'a Queue,
     place: Place,
+    caller: Caller,
     ticket: Ticket,
     waker: Arc<Notify>,
 }
@@ -188,10 +191,8 @@ enum Found<'a, T> {
     Paced { settles: Duration, opens: Option<Millis> },
 }
 
-fn wake(next: Option<Arc<Notify>>) {
-    if let Some(next) = next {
-        next.notify_one();
-    }
+fn wake(next: impl IntoIterator<Item = Arc<Notify>>) {
+    next.into_iter().for_each(|next| next.notify_one());
 }
 
 impl<'a> Waiter<'a> {
@@ -233,12 +234,14 @@ impl<'a> Waiter<'a> {
         self.join_and(|lines| lines.closed(&self.place, opens))
     }
 
-    fn join_and(&self, then: impl FnOnce(&mut Lines<Place, Arc<Notify>>)) -> bool {
+    fn join_and(&self, then: impl FnOnce(&mut Lines<Place, Caller, Arc<Notify>>)) -> bool {
+        let (mut woken, now) = (Vec::new(), self.queue.began.elapsed());
         let (joined, waiting) = self.queue.locked(|lines| {
-            let joined = lines.join(&self.place, self.ticket, &self.waker);
+            let joined = lines.join(&self.place, (self.caller, self.ticket), &self.waker, now, &mut woken);
             joined.is_ok().then(|| then(lines));
             (joined, lines.waiting())
         });
+        wake(woken);
         if joined == Ok(true) {
             tracing::debug!(model = self.place.model, waiting, "a request waits for a key");
         }
@@ -264,7 +267,7 @@ impl Queue {
         self.lines.lock().waiting()
     }
 
-    fn locked<R>(&self, change: impl FnOnce(&mut Lines<Place, Arc<Notify>>) -> R) -> R {
+    fn locked<R>(&self, change: impl FnOnce(&mut Lines<Place, Caller, Arc<Notify>>) -> R) -> R {
         let mut lines = self.lines.lock();
         let result = change(&mut lines);
         self.busy.store(lines.len(), Ordering::Relaxed);
@@ -272,7 +275,7 @@ impl Queue {
     }
 
     /// Changes a line, and wakes its head if it may ask after that.
-    fn with(&self, place: &Place, change: impl FnOnce(&mut Lines<Place, Arc<Notify>>)) {
+    fn with(&self, place: &Place, change: impl FnOnce(&mut Lines<Place, Caller, Arc<Notify>>)) {
         let now = self.began.elapsed();
         wake(self.locked(|lines| {
             change(lines);
@@ -287,7 +290,7 @@ impl Queue {
     /// [`NoTurn`].
     pub(super) async fn choose<'a, T>(
         &'a self,
-        (model, from, tokens): (&str, From<'_>, u32),
+        (caller, model, from, tokens): (Caller, &str, From<'_>, u32),
         journey: &mut Journey,
         deadline: Instant,
         mut ask: impl FnMut(&[KeyId], bool) -> Result<T, Nobody>,
@@ -305,7 +308,7 @@ impl Queue {
         }
         let ticket = *journey.ticket.get_or_insert_with(|| self.locked(Lines::ticket));
         let place = Place { model: model.to_owned(), from: from.into(), size: size_of(tokens) };
-        let waiter = Waiter { queue: self, place, ticket, waker: Arc::default() };
+        let waiter = Waiter { queue: self, place, caller, ticket, waker: Arc::default() };
         let result = self.stand(&waiter, journey, (began, ends, deadline), &mut ask).await;
         journey.waited += began.elapsed();
         result

@@ -28,6 +28,7 @@ use crate::{
     },
     ledger::{Fact, Reservation, rules::Penalty},
     lifecycle::Lifecycle,
+    pacing::TooSlow,
     request_log::{RequestLog, bodies::Capture},
     scheduler::{Choice, Lease},
     vault,
@@ -35,6 +36,8 @@ use crate::{
 
 /// The reason of what the stop cut off.
 pub(super) const STOPPING: &str = "STOPPING";
+/// The reason of what was cut off because its client read too slowly.
+const TOO_SLOW: &str = "CLIENT_TOO_SLOW";
 /// A client does not wait longer than this for the record of its request: the log may stand on a disk that stalls.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest method kept; the longest of HTTP's own has 7 letters.
@@ -55,6 +58,8 @@ pub(super) struct RequestRecord {
     pub(super) visit: Option<Visit>,
     /// How long it waited for a key.
     pub(super) waited: Duration,
+    /// Whether its client was cut off because it reads too slowly.
+    pub(super) too_slow: TooSlow,
     /// What the client calls the request, for the program's own log.
     client_request_id: Option<String>,
     /// Copies of its bodies, and where they go; none: they are not kept.
@@ -109,6 +114,7 @@ impl RequestRecord {
             visit: None,
             waited,
             whole: false,
+            too_slow: TooSlow::default(),
             client_request_id: None,
             bodies: None,
             began,
@@ -169,6 +175,9 @@ impl RequestRecord {
             visit.sent();
         }
         self.answered.outcome = outcome;
+        if outcome == Outcome::Cancelled && self.answered.reason.is_none() && self.too_slow.is_so() {
+            self.answered.reason = Some(TOO_SLOW.to_owned());
+        }
         self.answered.duration_ms = ms(self.began);
         self.answered.waited_ms = u32::try_from(self.waited.as_millis()).unwrap_or(u32::MAX);
         let Answered { request, client, verb, path, model, status, attempts, duration_ms, reason, .. } =

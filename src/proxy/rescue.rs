@@ -43,6 +43,8 @@ pub enum Refusal {
     BodyTooLarge(usize),
     /// The body did not arrive.
     BodyBroken,
+    /// The body came too slowly; the limit in bytes a second.
+    BodyTooSlow(usize),
     /// The path is that of a Live session, and the request no WebSocket's.
     NoUpgrade,
     /// One of Google's short-lived tokens in the place of an access key, which the pool does not know.
@@ -53,6 +55,8 @@ pub enum Refusal {
     MessageTooLarge(usize),
     /// Too many bodies in memory.
     NoMemory,
+    /// Likewise; most of them are of one client, and this was one of those.
+    MemoryShare,
     /// There is no key at all.
     NoKeys,
     /// Every key is out; back in so many milliseconds, where known.
@@ -133,11 +137,13 @@ impl Refusal {
             Self::Denied(denied) => denied::reason(denied),
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
             Self::BodyBroken => "BODY_BROKEN",
+            Self::BodyTooSlow(_) => "BODY_TOO_SLOW",
             Self::NoUpgrade => "NO_WEBSOCKET",
             Self::EphemeralToken => "EPHEMERAL_TOKEN",
             Self::NoSetup(_) => "NO_SETUP",
             Self::MessageTooLarge(_) => "MESSAGE_TOO_LARGE",
             Self::NoMemory => "BODY_MEMORY_FULL",
+            Self::MemoryShare => "BODY_MEMORY_SHARE",
             Self::NoKeys => "NO_KEYS",
             Self::AllOut { .. } => "ALL_KEYS_OUT",
             Self::TriesSpent { .. } => "TRIES_SPENT",
@@ -176,9 +182,12 @@ impl Refusal {
             Self::AllOut { .. } | Self::QueueFull { .. } | Self::OwnerOut { .. } | Self::TooManyGuesses => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "rate_limit_exceeded")
             }
+            // Clients take a 408 for one that may be asked again.
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
             Self::TooSlow { .. } => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "deadline_exceeded"),
             Self::PageTooLarge(_) => (StatusCode::BAD_GATEWAY, "UNAVAILABLE", "unavailable"),
             Self::NoMemory
+            | Self::MemoryShare
             | Self::NoKeys
             | Self::ModelDown { .. }
             | Self::TriesSpent { .. }
@@ -211,6 +220,10 @@ impl Refusal {
                  resumable upload: its pieces may be of any size."
             ),
             Self::BodyBroken => "The request's body did not arrive whole.".to_owned(),
+            Self::BodyTooSlow(rate) => format!(
+                "The request's body came too slowly: on the average over {rate} bytes a second are wanted, after the first \
+                 30 s. Please retry over a better connection, or with a smaller body."
+            ),
             Self::NoUpgrade => "The Live API is spoken over a WebSocket (version 13): this request asks for none.".to_owned(),
             Self::EphemeralToken => "Gemini-Pool does not know this ephemeral token: it was not made through this pool \
                  (POST /v1alpha/auth_tokens), it has expired, or the access key that it was made with is gone."
@@ -218,6 +231,9 @@ impl Refusal {
             Self::NoSetup(seconds) => format!("No setup message came within {seconds} s."),
             Self::MessageTooLarge(most) => format!("A message is over {most} bytes, the limit here."),
             Self::NoMemory => "Too many large requests, or Live sessions, are under way (BODY_MEMORY_BYTES). Please retry in 1s."
+                .to_owned(),
+            Self::MemoryShare => "Too many large requests, or Live sessions, are under way (BODY_MEMORY_BYTES), most of them of \
+                 this client, and others have some too: this one made room for them. Please retry in 1s, with fewer at once."
                 .to_owned(),
             Self::NoKeys => "This Gemini-Pool has no key that may be used. Its operator can add one with `gemini-pool keys add`."
                 .to_owned(),
@@ -284,7 +300,7 @@ impl Refusal {
             Self::AllOut { back_in, .. } | Self::OwnerOut { back_in, .. } => *back_in,
             Self::QueueFull { back_in, .. } | Self::ModelDown { back_in, .. } => Some(*back_in),
             Self::Denied(denied) => denied::retry_in(denied),
-            Self::NoMemory | Self::Stopping | Self::TriesSpent { .. } => Some(1_000),
+            Self::NoMemory | Self::MemoryShare | Self::Stopping | Self::TriesSpent { .. } => Some(1_000),
             Self::TooManyGuesses => Some(5_000),
             _ => None,
         }
@@ -302,6 +318,7 @@ impl Refusal {
             | Self::TriesSpent { .. }
             | Self::NoKeys
             | Self::NoMemory
+            | Self::MemoryShare
             | Self::LogDown => 1013,
             Self::Unanswered { .. } | Self::TooSlow { .. } => 1011,
             _ => 1008,
@@ -311,6 +328,9 @@ impl Refusal {
                 format!("every key is out for this model; retry in {}s", seconds_up(ms))
             }
             (Self::AllOut { .. }, None) => "every key is out for this model".to_owned(),
+            (Self::MemoryShare, _) => {
+                "this client's sessions and requests hold most of the memory".to_owned()
+            }
             (Self::BodyBroken, _) => "the frames of the session are broken".to_owned(),
             _ => self.message(),
         };

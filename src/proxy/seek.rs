@@ -33,7 +33,13 @@ pub(super) enum Unserved {
 impl Proxy {
     pub(super) async fn try_keys(&self, asked: &Asked, body: Body, mut record: RequestRecord) -> Response {
         let passing = body.payload.passes().cloned();
-        match self.seek(asked, body, &mut record).await {
+        let cut = body.cut();
+        let served = tokio::select! {
+            served = self.seek(asked, body, &mut record) => served,
+            // What was tried is recorded as cancelled, and no key is to blame.
+            () = cut.cancelled() => Err(Unserved::Refused(Refusal::MemoryShare)),
+        };
+        match served {
             Ok((answer, key)) => {
                 let learning = self.learn(asked, &answer).await;
                 self.relay(asked, answer, &key, record, learning).await

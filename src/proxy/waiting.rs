@@ -106,7 +106,7 @@ impl Proxy {
                 chosen => chosen,
             }
         };
-        self.queue.choose((&asked.model, from, tokens), journey, asked.deadline, ask).await
+        self.queue.choose((asked.caller, &asked.model, from, tokens), journey, asked.deadline, ask).await
     }
 
     /// After the last try was refused at the door: who is left, if that is nobody. Otherwise the keys that were

@@ -38,6 +38,7 @@ use crate::{
     gauges::Connections,
     lifecycle::Lifecycle,
     network::Range,
+    pacing::{self, Paced},
 };
 
 /// How long the last bytes may take to their clients, once every request has ended.
@@ -107,7 +108,10 @@ where
         // Small events go out at once; a socket that cannot do that serves as well.
         let _ = socket.set_nodelay(true);
         // A client that neither reads nor leaves would hold its key's place for ever.
-        let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD_TIME));
+        let options = socket2::SockRef::from(&socket);
+        let _ = options.set_tcp_user_timeout(Some(UNREAD_TIME));
+        // Or megabytes would wait in the system for a client that reads slowly, and nobody could tell.
+        let _ = options.set_tcp_notsent_lowat(pacing::UNSENT);
         let ends = Ends { local, remote, draining: draining.clone(), close };
         connections.spawn(connection(socket, Arc::new(Watch::new(place)), ends, Arc::clone(&app)));
     }
@@ -192,11 +196,13 @@ async fn connection(
         () = close.cancelled() => return,
         () = draining.cancelled() => return,
     }
-    let socket = Socket::new(socket, Arc::clone(&watch));
+    let socket = Paced::new(Socket::new(socket, Arc::clone(&watch)));
+    let (too_slow, slow) = (socket.too_slow(), socket.too_slow());
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (app, under_way) = (Arc::clone(&app), watch.begin());
         let (local, remote) = (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(remote)));
-        let request = Request::from((request, local, remote, http::uri::Scheme::HTTP));
+        let mut request = Request::from((request, local, remote, http::uri::Scheme::HTTP));
+        request.extensions_mut().insert(too_slow.clone());
         async move {
             // A connection that has to go serves no more requests.
             let Some(under_way) = under_way else { return Err(std::io::ErrorKind::ConnectionAborted.into()) };
@@ -217,7 +223,12 @@ async fn connection(
     tokio::pin!(connection);
     tokio::select! {
         // Errors are the client's leaving, or an answer that broke; both are recorded where they happened.
-        _ = &mut connection => return,
+        _ = &mut connection => {
+            if slow.is_so() {
+                tracing::info!(%remote, "a client was cut off that read too slowly");
+            }
+            return;
+        }
         () = close.cancelled() => return,
         () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
     }

@@ -5,4 +5,5 @@ mod bodies;
 mod credentials;
 mod full_disk;
 mod requests;
+mod shares;
 mod start;

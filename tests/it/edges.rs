@@ -415,7 +415,9 @@ fn what_decides_does_nothing_else() {
         "gemini::scrub",
         "gemini::headers",
         "gemini::route",
+        "proxy::queue::lines",
         "proxy::retry",
+        "fair",
         "simulate",
     ];
     for module in pure {

@@ -11,14 +11,12 @@ use poem::{
     Body,
     http::{HeaderMap, header},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     admin::problem::{Code, Problem},
-    gemini::meter::blocks,
+    body_memory::{BodyMemory, Held},
+    caller::Caller,
 };
 
 /// Largest body of a stranger, in bytes: a login, with every letter of its password escaped.
@@ -49,7 +47,7 @@ pub(super) fn most(path: &str, is_open: bool) -> usize {
 /// A body, and the memory that it holds.
 pub(super) struct Taken {
     pub(super) bytes: Bytes,
-    pub(super) memory: Option<OwnedSemaphorePermit>,
+    pub(super) memory: Option<Held>,
 }
 
 /// Reads a body to its end.
@@ -57,7 +55,7 @@ pub(super) async fn take(
     body: Body,
     headers: &HeaderMap,
     most: usize,
-    memory: &Arc<Semaphore>,
+    memory: &Arc<BodyMemory>,
 ) -> Result<Taken, Problem> {
     take_within(DEADLINE, body, headers, most, memory).await
 }
@@ -67,20 +65,32 @@ async fn take_within(
     body: Body,
     headers: &HeaderMap,
     most: usize,
-    memory: &Arc<Semaphore>,
+    memory: &Arc<BodyMemory>,
 ) -> Result<Taken, Problem> {
     let deadline = Instant::now() + deadline;
     let mut stream = body.into_bytes_stream();
     let told = headers.get(header::CONTENT_LENGTH).and_then(|told| told.to_str().ok()?.parse().ok());
-    let mut held = None;
+    let mut held = memory.body(Caller::Operators);
+    let cut = held.cut();
+    let no_memory = || {
+        let text = "other requests hold all the memory for bodies (BODY_MEMORY_BYTES): try again";
+        Problem::of(Code::NoMemory, text).after(1)
+    };
     let mut bytes = BytesMut::new();
     let problem = loop {
         if told.is_some_and(|told: usize| told > most) || bytes.len() > most {
             let text = format!("the body is larger than the {most} bytes that this call takes");
             break Problem::of(Code::TooLarge, text);
         }
-        let chunk = match timeout_at(deadline, stream.next()).await {
-            Ok(None) => return Ok(Taken { bytes: bytes.freeze(), memory: held }),
+        let next = tokio::select! {
+            next = timeout_at(deadline, stream.next()) => next,
+            () = cut.cancelled() => break no_memory(),
+        };
+        let chunk = match next {
+            Ok(None) => {
+                held.is_whole();
+                return Ok(Taken { bytes: bytes.freeze(), memory: Some(held) });
+            }
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(_))) => return Err(Problem::of(Code::BadBody, "the body did not arrive whole")),
             Err(_) => {
@@ -88,28 +98,14 @@ async fn take_within(
                 return Err(Problem::of(Code::BodyTooSlow, text));
             }
         };
-        if !hold(&mut held, memory, bytes.len() + chunk.len()) {
-            let text = "other requests hold all the memory for bodies (BODY_MEMORY_BYTES): try again";
-            break Problem::of(Code::NoMemory, text).after(1);
+        if held.grow(bytes.len() + chunk.len()).is_err() {
+            break no_memory();
         }
         bytes.extend_from_slice(&chunk);
     };
     drop((bytes, held));
     discard(DRAIN, stream, most).await;
     Err(problem)
-}
-
-/// Takes memory until there is enough for so many bytes; false: there is not.
-fn hold(held: &mut Option<OwnedSemaphorePermit>, memory: &Arc<Semaphore>, bytes: usize) -> bool {
-    let has = held.as_ref().map_or(0, |held| u32::try_from(held.num_permits()).unwrap_or(u32::MAX));
-    let Ok(more) = Arc::clone(memory).try_acquire_many_owned(blocks(bytes).saturating_sub(has)) else {
-        return false;
-    };
-    match held {
-        Some(held) => held.merge(more),
-        none => *none = Some(more),
-    }
-    true
 }
 
 /// Reads and drops the body of a call that is refused, no further than one that is taken may go.
@@ -148,14 +144,14 @@ mod tests {
         Body::from_bytes_stream(pieces)
     }
 
-    async fn taken(body: Body, most: usize, memory: &Arc<Semaphore>) -> Result<usize, u16> {
+    async fn taken(body: Body, most: usize, memory: &Arc<BodyMemory>) -> Result<usize, u16> {
         let taken = take_within(Duration::from_secs(2), body, &HeaderMap::new(), most, memory).await;
         taken.map(|taken| taken.bytes.len()).map_err(|problem| problem.status())
     }
 
     #[tokio::test]
     async fn a_body_is_bounded_in_bytes_in_time_and_in_memory() {
-        let memory = crate::gemini::meter::memory(64 << 10);
+        let memory = BodyMemory::new(64 << 10);
         let fast = Duration::ZERO;
         assert_eq!(taken(slow(20, fast), 32 << 10, &memory).await, Ok(20 << 10));
         assert_eq!(taken(slow(40, fast), 32 << 10, &memory).await, Err(413));
@@ -164,7 +160,7 @@ mod tests {
         assert_eq!(taken(slow(40, fast), 64 << 10, &memory).await, Err(503), "one has most of it");
         drop(first);
         assert_eq!(taken(slow(40, fast), 64 << 10, &memory).await, Ok(40 << 10));
-        assert_eq!(memory.available_permits(), 64, "all of it is given back");
+        assert_eq!(memory.free(), 64 << 10, "all of it is given back");
     }
 
     #[tokio::test]

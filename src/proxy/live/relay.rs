@@ -55,6 +55,8 @@ enum End {
     Google(Stop),
     Client(Stop),
     Stopped,
+    /// Its memory went to others, whose share is smaller.
+    Cut,
 }
 
 /// What a session came to.
@@ -125,6 +127,7 @@ impl Proxy {
                     stop => End::Client(stop),
                 },
                 () = self.lifecycle.cut.cancelled() => End::Stopped,
+                () = meters.cut() => End::Cut,
             }
         };
         let stopped = matches!(end, End::Stopped);
@@ -278,6 +281,15 @@ fn judge(end: End, key: &crate::gemini::scrub::Forms) -> Result {
             }
         }
         End::Client(Stop::Silent | Stop::Untold) => left(),
+        End::Cut => {
+            let refusal = super::Refusal::MemoryShare;
+            let reason = Some(refusal.reason().to_owned());
+            Result {
+                reasons: (reason.clone(), reason),
+                words: (Some(super::Farewell::from(&refusal).frame), Some(frame(1001, "going away"))),
+                ..left()
+            }
+        }
         End::Stopped => Result {
             reasons: (Some("this server is stopping".to_owned()), Some(STOPPING.to_owned())),
             words: (
@@ -342,6 +354,7 @@ mod tests {
             (End::Client(Stop::Silent), cancelled, None, Some(1001)),
             (End::Client(Stop::Untold), cancelled, None, Some(1001)),
             (End::Stopped, truncated, Some(1001), Some(1001)),
+            (End::Cut, cancelled, Some(1013), Some(1001)),
         ] {
             assert_eq!(judged(end), (verdict, outcome, client, google));
         }

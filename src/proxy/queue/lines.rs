@@ -7,9 +7,11 @@
 //! under way for [`SETTLED`] (a refusal comes sooner). Each such success lets one more
 //! be on the way at once, so that the pace doubles from round to round; a refusal
 //! halves it; and when nobody can be chosen any more it begins anew with one. So one
-//! refusal closes the gate before the rest of a line runs into it. Its invariants: at
-//! most `most` wait, at most `pace` of a line are on their way without a word, and
-//! nobody who may ask is left asleep.
+//! refusal closes the gate before the rest of a line runs into it. **Places**: one client
+//! alone may have all of them; where none is left and others want some, the newest of the
+//! client with most makes room ([`crate::fair`]). Its invariants: at most `most` wait, at
+//! most `pace` of a line are on their way without a word, nobody who may ask is left
+//! asleep, and no client is refused a place while its share is smaller than an equal one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,6 +20,8 @@ use std::{
 };
 
 use projections::Millis;
+
+use crate::fair::{Full, Shares};
 
 /// A request under way for so long was not refused.
 pub(crate) const SETTLED: Duration = Duration::from_millis(500);
@@ -50,14 +54,17 @@ pub(crate) enum Word {
     Gone,
 }
 
-/// As many wait as may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+/// A request that waits: whose it is, and how to wake it.
+#[derive(Debug)]
+struct Waits<C, W> {
+    client: C,
+    waker: W,
+}
 
 #[derive(Debug)]
-struct Line<W> {
-    /// Who waits, and how to wake them.
-    waiting: BTreeMap<Ticket, W>,
+struct Line<C, W> {
+    /// Who waits.
+    waiting: BTreeMap<Ticket, Waits<C, W>>,
     /// Who was let go and has no word yet, and since when.
     out: BTreeMap<Ticket, Duration>,
     /// How many may be out at once; [`usize::MAX`] where nothing was seen closed.
@@ -66,7 +73,7 @@ struct Line<W> {
     opens: Option<Millis>,
 }
 
-impl<W> Line<W> {
+impl<C, W> Line<C, W> {
     fn new() -> Self {
         Self { waiting: BTreeMap::new(), out: BTreeMap::new(), pace: usize::MAX, opens: None }
     }
@@ -93,18 +100,19 @@ impl<W> Line<W> {
     }
 }
 
-/// See the module. `K` is the thing asked for, `W` wakes a request.
+/// See the module. `K` is the thing asked for, `C` a client, `W` wakes a request.
 #[derive(Debug)]
-pub(crate) struct Lines<K, W> {
-    lines: HashMap<K, Line<W>>,
-    waiting: usize,
+pub(crate) struct Lines<K, C, W> {
+    lines: HashMap<K, Line<C, W>>,
+    /// One place each for those that wait.
+    places: Shares<C, Ticket>,
     most: usize,
     next: u64,
 }
 
-impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
+impl<K: Clone + Eq + Hash, C: Copy + Ord, W: Clone> Lines<K, C, W> {
     pub(crate) fn new(most: usize) -> Self {
-        Self { lines: HashMap::new(), waiting: 0, most, next: 0 }
+        Self { lines: HashMap::new(), places: Shares::new(most), most, next: 0 }
     }
 
     /// How many lines there are: none is the usual case.
@@ -114,7 +122,7 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
 
     /// How many wait, in all lines together.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.most - self.places.free()
     }
 
     /// A place behind everybody who has one.
@@ -142,21 +150,38 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
         self.lines.get(key).is_some_and(|line| line.pace < usize::MAX)
     }
 
-    /// Joins the line; false: it is in it already.
+    /// Joins the line; false: it is in it already. Those in `woken` are to be woken: who had to make room (it joins
+    /// again, or is told that there is none), and who is the first now where that one was.
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn join(&mut self, key: &K, ticket: Ticket, waker: &W) -> Result<bool, Full> {
+    pub(crate) fn join(
+        &mut self,
+        key: &K,
+        (client, ticket): (C, Ticket),
+        waker: &W,
+        now: Duration,
+        woken: &mut Vec<W>,
+    ) -> Result<bool, Full> {
         if self.lines.get(key).is_some_and(|line| line.waiting.contains_key(&ticket)) {
             return Ok(false);
         }
-        if self.waiting >= self.most {
-            return Err(Full);
+        for (_, last) in self.places.take(client, ticket, 1, now)? {
+            self.make_room(last, now, woken);
         }
-        self.waiting += 1;
         let line = self.lines.entry(key.clone()).or_insert_with(Line::new);
-        line.waiting.insert(ticket, waker.clone());
+        line.waiting.insert(ticket, Waits { client, waker: waker.clone() });
         Ok(true)
+    }
+
+    /// Takes one out of its line, whichever that is; its place has gone to another one already.
+    fn make_room(&mut self, ticket: Ticket, now: Duration, woken: &mut Vec<W>) {
+        let line = self.lines.iter().find(|(_, line)| line.waiting.contains_key(&ticket));
+        let Some(key) = line.map(|(key, _)| key.clone()) else { return };
+        let last = self.lines.get_mut(&key).and_then(|line| line.waiting.remove(&ticket));
+        woken.extend(last.map(|last| last.waker));
+        woken.extend(self.awake(&key, now));
+        self.forget(&key);
     }
 
     /// The head was told that nobody can be chosen until something opens.
@@ -194,8 +219,8 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     /// A request waits no more.
     pub(crate) fn leave(&mut self, key: &K, ticket: Ticket) {
         let Some(line) = self.lines.get_mut(key) else { return };
-        if line.waiting.remove(&ticket).is_some() {
-            self.waiting -= 1;
+        if let Some(left) = line.waiting.remove(&ticket) {
+            self.places.leave(left.client, ticket);
         }
         self.forget(key);
     }
@@ -210,8 +235,8 @@ impl<K: Clone + Eq + Hash, W: Clone> Lines<K, W> {
     pub(crate) fn awake(&mut self, key: &K, now: Duration) -> Option<W> {
         let line = self.lines.get_mut(key)?;
         line.settle(now);
-        let (first, waker) = line.waiting.first_key_value()?;
-        (line.turn(*first) != Turn::Behind).then(|| waker.clone())
+        let (first, waits) = line.waiting.first_key_value()?;
+        (line.turn(*first) != Turn::Behind).then(|| waits.waker.clone())
     }
 }
 

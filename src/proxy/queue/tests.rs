@@ -11,6 +11,10 @@ use super::*;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const MODEL: &str = "gemini-2.5-flash";
 
+fn caller(client: u32) -> Caller {
+    Caller::Client(projections::ClientId(client))
+}
+
 /// A queue, all that it listens to, and a pool that is closed until a time, or has a key on trial.
 struct Stage {
     queue: Queue,
@@ -60,16 +64,20 @@ impl Stage {
     }
 
     fn request<'a>(&'a self, journey: &'a mut Journey) -> Asking<'a> {
-        self.request_of(0, journey)
+        self.request_by(1, 0, journey)
     }
 
     fn request_of<'a>(&'a self, tokens: u32, journey: &'a mut Journey) -> Asking<'a> {
+        self.request_by(1, tokens, journey)
+    }
+
+    fn request_by<'a>(&'a self, client: u32, tokens: u32, journey: &'a mut Journey) -> Asking<'a> {
         let deadline = Instant::now() + Duration::from_secs(600);
         let ask = move |tried: &[KeyId], crowd| match tokens > self.room.load(Ordering::SeqCst) {
             true => self.ask(&[KeyId(1)], crowd),
             false => self.ask(tried, crowd),
         };
-        Box::pin(self.queue.choose((MODEL, From::All, tokens), journey, deadline, ask))
+        Box::pin(self.queue.choose((caller(client), MODEL, From::All, tokens), journey, deadline, ask))
     }
 }
 
@@ -200,6 +208,29 @@ async fn no_more_wait_than_may() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_all_places_makes_room_for_others() {
+    let stage = Stage::new(QUEUE_TIMEOUT, 3_000);
+    let (mut many, mut one, mut other) = (journeys(MOST_WAITING), Journey::default(), Journey::default());
+    let mut hogs = waiting(&stage, &mut many).await;
+    let mut newcomer = stage.request_by(2, 0, &mut one);
+    assert!(look(&mut newcomer).await.is_none(), "it waits");
+    assert_eq!(stage.queue.waiting(), MOST_WAITING);
+    let newest = look(hogs.last_mut().unwrap()).await;
+    assert!(
+        matches!(newest, Some(Err(NoTurn::Full(Some(3_000))))),
+        "and the newest is told when to come back"
+    );
+    assert!(look(&mut hogs[MOST_WAITING - 2]).await.is_none(), "one place was enough");
+    assert!(matches!(look(&mut stage.request(&mut other)).await, Some(Err(NoTurn::Full(_)))));
+    stage.turn_to(3_000);
+    for hog in &mut hogs[..MOST_WAITING - 1] {
+        assert!(matches!(look(hog).await, Some(Ok(_)) | None));
+    }
+    drop((hogs, newcomer));
+    assert_eq!((stage.queue.waiting(), stage.queue.busy.load(Ordering::SeqCst)), (0, 0));
+}
+
+#[tokio::test]
 async fn a_key_on_trial_is_waited_for_whatever_the_timeout() {
     let stage = Stage::new(Duration::ZERO, 0);
     stage.on_trial.store(true, Ordering::SeqCst);
@@ -260,10 +291,10 @@ async fn the_head_wakes_when_the_gate_opens_and_all_give_up_when_time_is_up() {
     };
     let deadline = began + Duration::from_secs(600);
     let (_, release) =
-        stage.queue.choose((MODEL, From::All, 0), &mut first, deadline, &mut ask).await.unwrap();
+        stage.queue.choose((caller(1), MODEL, From::All, 0), &mut first, deadline, &mut ask).await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(50));
     // The one that went says nothing for longer than the next has time.
-    let late = stage.queue.choose((MODEL, From::All, 0), &mut second, deadline, &mut ask).await;
+    let late = stage.queue.choose((caller(1), MODEL, From::All, 0), &mut second, deadline, &mut ask).await;
     assert!(matches!(late, Err(NoTurn::Late(_))));
     assert!(second.waited >= Duration::from_millis(200));
     drop(release);

@@ -54,7 +54,7 @@ pub(super) type Place = (usize, u8);
 /// Every request under way, and the lines they wait in.
 pub(super) struct Journeys {
     all: HashMap<usize, Journey>,
-    lines: Lines<Place, usize>,
+    lines: Lines<Place, (), usize>,
     pub(super) allowance: Allowance,
     max_attempts: u8,
     began: Millis,
@@ -135,7 +135,8 @@ impl Journeys {
     /// Takes its place, if there is room.
     fn join(&mut self, request: usize, place: Place) -> bool {
         let ticket = self.of(request, place).ticket;
-        self.lines.join(&place, ticket, &request).is_ok()
+        // All are one client's, which makes no room for itself.
+        self.lines.join(&place, ((), ticket), &request, Duration::ZERO, &mut Vec::new()).is_ok()
     }
 
     /// Nobody could be chosen; none: ask once more, and crowd.

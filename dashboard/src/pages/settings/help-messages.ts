@@ -43,7 +43,7 @@ export const zh: Help = {
     REQUEST_TIMEOUT: '等到回應第一個位元組的秒數，含所有嘗試。長時間思考屬正常，Google 允許 10 分鐘。',
     STREAM_IDLE_TIMEOUT: '回應中途最多可停頓的秒數。',
     MAX_BODY_BYTES: '請求內容的大小上限（位元組）；100 MiB 是 Google 的上限。內容會留在記憶體中供重試。',
-    BODY_MEMORY_BYTES: '所有請求內容合計可用的記憶體（位元組）。',
+    BODY_MEMORY_BYTES: '所有請求內容合計可用的記憶體（位元組）。不夠時，佔用最多的用戶端讓給別的用戶端。',
     MAX_CONNECTIONS: '用戶端同時連線數的上限。預設：4096，檔案描述元不夠時更少。沒有空位時，占用最多的位址中閒置最久的連線先關閉。',
     SHUTDOWN_TIMEOUT: '伺服器停止時，讓進行中的請求完成的秒數；第二個訊號會立刻結束程式。',
     LOG_FAILURE: '無法寫入日誌時：continue 繼續服務（未記錄的會計數），或 refuse 拒絕。',

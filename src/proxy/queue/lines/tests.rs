@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -10,19 +10,32 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// A request of client 0 joins a line that has a place for it.
+fn join<W: Clone + std::fmt::Debug>(
+    lines: &mut Lines<u8, u8, W>,
+    key: u8,
+    ticket: Ticket,
+    waker: &W,
+) -> Result<bool, Full> {
+    let mut woken = Vec::new();
+    let joined = lines.join(&key, (0, ticket), waker, at(0), &mut woken);
+    assert!(woken.is_empty(), "{woken:?}");
+    joined
+}
+
 /// A line of `n` that was told that something opens, and how to wake each.
-fn closed_line(n: u64) -> (Lines<u8, u64>, Vec<Ticket>) {
+fn closed_line(n: u64) -> (Lines<u8, u8, u64>, Vec<Ticket>) {
     let mut lines = Lines::new(1_000);
     let tickets: Vec<Ticket> = (0..n).map(|_| lines.ticket()).collect();
     for (ticket, who) in tickets.iter().zip(0..) {
-        lines.join(&KEY, *ticket, &who).unwrap();
+        join(&mut lines, KEY, *ticket, &who).unwrap();
     }
     lines.closed(&KEY, Some(7));
     (lines, tickets)
 }
 
 /// Lets everybody go who may; gives who went.
-fn go(lines: &mut Lines<u8, u64>, tickets: &[Ticket], now: Duration) -> Vec<usize> {
+fn go(lines: &mut Lines<u8, u8, u64>, tickets: &[Ticket], now: Duration) -> Vec<usize> {
     let mut went = Vec::new();
     while let Some(who) = lines.awake(&KEY, now) {
         let who = usize::try_from(who).unwrap();
@@ -48,7 +61,7 @@ fn a_head_that_is_held_back_is_woken_to_learn_until_when() {
 
 #[test]
 fn nobody_waits_where_nobody_did() {
-    let mut lines = Lines::<u8, ()>::new(3);
+    let mut lines = Lines::<u8, u8, ()>::new(3);
     let ticket = lines.ticket();
     assert_eq!(lines.turn(&KEY, ticket, at(0)), Turn::Ask);
     assert!(!lines.let_go(&KEY, ticket, at(0)));
@@ -102,7 +115,7 @@ fn one_refused_comes_back_to_the_head() {
     let (mut lines, tickets) = closed_line(3);
     assert_eq!(go(&mut lines, &tickets, at(0)), [0]);
     lines.word(&KEY, tickets[0], Word::Refused);
-    lines.join(&KEY, tickets[0], &0).unwrap();
+    join(&mut lines, KEY, tickets[0], &0).unwrap();
     assert_eq!(lines.turn(&KEY, tickets[0], at(0)), Turn::Ask);
     assert_eq!(lines.turn(&KEY, tickets[1], at(0)), Turn::Behind);
 }
@@ -133,14 +146,53 @@ fn a_line_on_its_way_that_nobody_waits_in_still_has_a_pace() {
 fn places_are_bounded_over_all_lines_and_given_back() {
     let mut lines = Lines::new(2);
     let tickets: Vec<Ticket> = (0..3).map(|_| lines.ticket()).collect();
-    assert_eq!(lines.join(&0, tickets[0], &()), Ok(true));
-    assert_eq!(lines.join(&1, tickets[1], &()), Ok(true));
-    assert_eq!(lines.join(&1, tickets[1], &()), Ok(false), "it has its place");
-    assert_eq!(lines.join(&1, tickets[2], &()), Err(Full));
+    assert_eq!(join(&mut lines, 0, tickets[0], &()), Ok(true));
+    assert_eq!(join(&mut lines, 1, tickets[1], &()), Ok(true));
+    assert_eq!(join(&mut lines, 1, tickets[1], &()), Ok(false), "it has its place");
+    assert_eq!(join(&mut lines, 1, tickets[2], &()), Err(Full));
     lines.leave(&0, tickets[0]);
     lines.leave(&0, tickets[0]);
-    assert_eq!(lines.join(&1, tickets[2], &()), Ok(true));
+    assert_eq!(join(&mut lines, 1, tickets[2], &()), Ok(true));
     assert_eq!(lines.len(), 1);
+}
+
+#[test]
+fn the_newest_of_the_client_with_most_makes_room_for_others() {
+    let (mut lines, mut woken) = (Lines::<u8, char, Ticket>::new(4), Vec::new());
+    let tickets: Vec<Ticket> = (0..7).map(|_| lines.ticket()).collect();
+    let mut join = |lines: &mut Lines<_, _, _>, key, client, which: usize| {
+        let joined = lines.join(&key, (client, tickets[which]), &tickets[which], at(0), &mut woken);
+        (joined, std::mem::take(&mut woken))
+    };
+    // One client has all the places, in two lines.
+    for (which, key) in [0, 0, 0, 1].into_iter().enumerate() {
+        assert_eq!(join(&mut lines, key, 'a', which), (Ok(true), vec![]));
+    }
+    assert_eq!(join(&mut lines, 0, 'a', 4), (Err(Full), vec![]), "none is left for it");
+    assert_eq!(
+        join(&mut lines, 0, 'b', 4),
+        (Ok(true), vec![tickets[3]]),
+        "its newest goes, in whichever line"
+    );
+    assert_eq!((lines.len(), lines.waiting()), (1, 4));
+    assert_eq!(join(&mut lines, 1, 'a', 3), (Err(Full), vec![]), "and is told when it asks again");
+    assert_eq!(
+        join(&mut lines, 0, 'c', 5),
+        (Ok(true), vec![tickets[2], tickets[0]]),
+        "and the first may look again"
+    );
+    assert_eq!(
+        join(&mut lines, 0, 'b', 6),
+        (Err(Full), vec![]),
+        "two each and one: nobody has more than it would"
+    );
+    lines.leave(&0, tickets[5]);
+    assert_eq!(
+        join(&mut lines, 0, 'a', 2),
+        (Ok(true), vec![]),
+        "who was told has its place again, in its order"
+    );
+    assert_eq!(lines.turn(&0, tickets[4], at(0)), Turn::Behind);
 }
 
 proptest! {
@@ -148,12 +200,13 @@ proptest! {
     /// than may, whoever may ask is told, and in the end nothing is left.
     #[test]
     fn law_order_pace_and_places(
-        steps in proptest::collection::vec((0u8..8, any::<prop::sample::Index>(), 0u64..700), 1..300),
+        steps in proptest::collection::vec((0u8..8, any::<prop::sample::Index>(), 0u64..700, 0u8..4), 1..300),
     ) {
-        let mut lines = Lines::<u8, Ticket>::new(12);
+        let mut lines = Lines::<u8, u8, Ticket>::new(12);
         let (mut waiting, mut out) = (BTreeSet::new(), BTreeSet::new());
+        let mut clients = BTreeMap::new();
         let mut now = at(0);
-        for (what, which, passes) in steps {
+        for (what, which, passes, client) in steps {
             let pick = |set: &BTreeSet<Ticket>| {
                 (!set.is_empty()).then(|| *set.iter().nth(which.index(set.len())).unwrap())
             };
@@ -164,9 +217,26 @@ proptest! {
                         prop_assert!(waiting.is_empty(), "an arrival overtook");
                         if lines.let_go(&KEY, ticket, now) { out.insert(ticket); }
                     } else {
-                        let joined = lines.join(&KEY, ticket, &ticket).is_ok();
-                        prop_assert_eq!(joined, waiting.len() < 12);
-                        if joined { waiting.insert(ticket); }
+                        let mut woken = Vec::new();
+                        let has = |who: u8| waiting.iter().filter(|ticket| clients[*ticket] == who).count();
+                        let (own, most) = (has(client), (0..4).map(has).max().unwrap());
+                        let joined = lines.join(&KEY, (client, ticket), &ticket, now, &mut woken).is_ok();
+                        prop_assert_eq!(joined, waiting.len() < 12 || most > own + 1);
+                        if joined && waiting.len() == 12 {
+                            let last = woken[0];
+                            prop_assert_eq!(has(clients[&last]), most);
+                            let newer = waiting.iter().filter(|other| clients[*other] == clients[&last]);
+                            prop_assert_eq!(newer.max(), Some(&last));
+                            // The head was first, or is it now.
+                            waiting.remove(&last);
+                            prop_assert!(woken[1..].iter().all(|head| Some(head) == waiting.first()));
+                        } else {
+                            prop_assert!(woken.is_empty());
+                        }
+                        if joined {
+                            waiting.insert(ticket);
+                            clients.insert(ticket, client);
+                        }
                     }
                 }
                 2 | 3 => if let Some(head) = lines.awake(&KEY, now) {
@@ -191,7 +261,7 @@ proptest! {
                 6 => if !waiting.is_empty() { lines.closed(&KEY, None) },
                 _ => now += at(passes),
             }
-            prop_assert_eq!(lines.waiting, waiting.len());
+            prop_assert_eq!(lines.waiting(), waiting.len());
             if let Some(line) = lines.lines.get(&KEY) {
                 prop_assert!(line.waiting.keys().eq(waiting.iter()));
                 prop_assert!(line.pace >= 1);
@@ -206,6 +276,6 @@ proptest! {
         }
         for ticket in waiting { lines.leave(&KEY, ticket); }
         for ticket in out { lines.word(&KEY, ticket, Word::Gone); }
-        prop_assert_eq!((lines.len(), lines.waiting), (0, 0));
+        prop_assert_eq!((lines.len(), lines.waiting()), (0, 0));
     }
 }
