@@ -10,6 +10,13 @@ pub mod body;
 pub mod classify;
 pub mod conversation;
 mod egress;
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "it is for tests, and panics where a law does not hold"
+)]
+pub mod fuzzed;
 pub mod headers;
 mod json;
 pub mod live;

@@ -12,6 +12,13 @@ pub mod backup;
 mod checkpoint;
 pub mod clock;
 pub mod fill;
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "it is for tests, and panics where a law does not hold"
+)]
+pub mod fuzzed;
 mod past;
 mod reader;
 mod replay;

@@ -18,6 +18,9 @@ pub mod demo;
 pub mod descriptors;
 pub mod fair;
 pub mod feed;
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(clippy::indexing_slicing, reason = "it is for tests, and panics where a law does not hold")]
+pub mod fuzzing;
 pub mod gauges;
 pub mod gemini;
 pub mod health;

@@ -30,6 +30,8 @@ use projections::{
 };
 use tokio::{sync::Notify, time::Instant};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use self::live::websocket_relay;
 use self::{
     affinity::Seat,
     lists::Plan,

@@ -19,6 +19,8 @@ use hyper_util::{
 
 pub(super) use self::tunnel::ProxyFailed;
 use self::tunnel::Tunnel;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::tunnel::answer as tunnel_answer;
 use super::{
     Sending,
     route::{Proxy, Route},

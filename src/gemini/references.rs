@@ -200,3 +200,12 @@ impl References {
         self.0.visitor().store == Some(false)
     }
 }
+
+/// All that it says of a body that comes in these pieces.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzzed_references(pieces: &[&[u8]]) -> (BTreeMap<String, bool>, Option<bool>) {
+    let mut references = References::default();
+    pieces.iter().for_each(|piece| references.feed(piece));
+    let Fields { found, store } = references.0.visitor();
+    (found.clone(), *store)
+}

@@ -8,6 +8,9 @@
 
 mod client;
 mod door;
+#[cfg(any(test, feature = "fuzzing"))]
+#[expect(clippy::expect_used, reason = "it is for tests, and panics where a law does not hold")]
+mod fuzzed;
 mod handles;
 mod open;
 mod relay;
@@ -21,6 +24,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use self::client::{Client, Early};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use self::fuzzed::websocket_relay;
 pub(super) use self::{door::Door, handles::Handles, tokens::may_be_made};
 use super::{
     Asked, Proxy,

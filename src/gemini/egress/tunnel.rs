@@ -18,7 +18,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::Uri;
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -109,7 +109,7 @@ impl Service<Uri> for Tunnel {
 }
 
 async fn http_connect(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     credentials: Option<&Credentials>,
     host: &str,
     port: u16,
@@ -171,7 +171,7 @@ async fn destination(host: &str, port: u16, look_up: bool) -> Result<Destination
 }
 
 async fn socks5(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     credentials: Option<&Credentials>,
     to: &Destination,
     port: u16,
@@ -258,4 +258,26 @@ fn words(reply: u8) -> String {
 
 fn unexpected(what: &'static str) -> ProxyFailed {
     ProxyFailed::Broken(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
+/// What a proxy's answers come to, from one that never keeps anybody waiting.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::gemini) fn answer(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    http: bool,
+    credentials: bool,
+) -> Result<(), ProxyFailed> {
+    use futures_util::FutureExt;
+    let word = |text: &str| Zeroizing::new(text.to_owned());
+    let credentials = credentials.then(|| Credentials { name: word("name"), password: word("password") });
+    let asked = async {
+        match http {
+            true => http_connect(stream, credentials.as_ref(), "google", 443).await,
+            false => {
+                let to = Destination::Name("google".to_owned());
+                socks5(stream, credentials.as_ref(), &to, 443).await
+            }
+        }
+    };
+    asked.now_or_never().unwrap_or(Err(ProxyFailed::Silent))
 }

@@ -39,7 +39,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(250);
 const PARTING: Duration = Duration::from_secs(5);
 
 /// Why a side is read no more.
-enum Stop {
+pub(super) enum Stop {
     /// It said goodbye.
     Closed(Option<CloseFrame>),
     /// It broke, or broke the rules.
@@ -160,7 +160,7 @@ async fn last_of(side: impl Future<Output = Stop>) -> Stop {
 }
 
 /// Reads one side and tells the other, until there is no more to tell.
-async fn pump<A, B>(
+pub(super) async fn pump<A, B>(
     (from, meter): (&mut SplitStream<WebSocketStream<A>>, &Meter),
     back: &Mutex<SplitSink<WebSocketStream<A>, Message>>,
     to: &Mutex<SplitSink<WebSocketStream<B>, Message>>,
