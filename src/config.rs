@@ -40,6 +40,8 @@ pub enum LogFailure {
     Continue,
     /// Refuse them.
     Refuse,
+    /// End the process, so that what watches it starts it anew.
+    Exit,
 }
 
 /// Which bodies of requests and answers are kept.

@@ -18,9 +18,10 @@
 //!    after everything appended before it was called was forced to the disk: a
 //!    lost machine loses nothing. It may run beside appends and does not hold
 //!    them up, because a disk takes its time and traffic does not wait for it.
-//! 4. **Poison.** After a failed write or sync, no write is accepted until the
-//!    journal is opened anew: what the disk holds is not known any more.
-//!    Reading goes on.
+//! 4. **Poison.** After a failed write or sync, no write is accepted until
+//!    [`Journal::reopen`]: what the disk holds is not known any more. Reading goes on.
+//!    Then it holds what was appended, and nothing of a batch that failed. What failed
+//!    only for want of descriptors or memory was not written, and can be offered again.
 //! 5. **Reading** is by position, exclusive: `read(after, …)` begins with
 //!    `after + 1`, `read_back(before, …)` with `before - 1`. Once read, an entry never changes.
 //! 6. **Segments.** A frame may belong to a segment: a part of the log that is one
@@ -41,6 +42,7 @@ mod contract;
 pub mod derived;
 pub mod fjall;
 pub mod memory;
+pub(crate) mod transient;
 
 use std::path::PathBuf;
 
@@ -140,8 +142,14 @@ pub enum Error {
         path: PathBuf,
     },
     /// An earlier write failed, so no more are accepted.
-    #[error("an earlier write to the journal failed, so it takes no more until the next start")]
+    #[error("an earlier write to the journal failed, so it takes no more until it is opened anew")]
     Poisoned,
+    /// What was read after it was opened anew is not what was written before.
+    #[error(
+        "the log was opened anew and does not end as it was written, so nothing more is recorded: restart the service, which \
+         proves the whole log"
+    )]
+    NotAsWritten,
     /// The thread that writes is gone.
     #[error("the thread that writes the log died; restart the service")]
     WriterDied,
@@ -212,6 +220,24 @@ pub trait Journal: Derived + Send + Sync {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Store`].
     fn sync(&self) -> Result<(), Error>;
+
+    /// Makes a segment ahead, so that the first append for it need not. It may run beside appends, and hold them
+    /// up: choose a moment when there are none.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Store`].
+    fn prepare(&self, _segment: Segment) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Opens the journal anew after a failure; see rule 4. Blocks, and so does everybody else meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Store`] and what opening answers; then it takes no writes still, and perhaps cannot be read, until
+    /// this succeeds.
+    fn reopen(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The last sequence number; 0 when empty.
     fn last(&self) -> Seq;

@@ -19,6 +19,7 @@ pub mod fill;
     reason = "it is for tests, and panics where a law does not hold"
 )]
 pub mod fuzzed;
+mod heal;
 mod past;
 mod reader;
 mod replay;
@@ -38,12 +39,12 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use projections::{
-    Event, Recorded, Seq, State,
+    Event, Millis, Recorded, Seq, State,
     event::{Answered, Attempted, KeyChecked, ResourceBound, ResourceReleased},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -79,6 +80,8 @@ pub trait View: Send + Sync {
     fn rebuild(&self, state: &State);
     /// Follows some events, which the state already holds.
     fn folded(&self, state: &State, events: &[Recorded]);
+    /// Keys and resources are again as the log says: what it did not record is forgotten.
+    fn restored(&self, _state: &State) {}
 }
 
 /// A fact of traffic.
@@ -161,11 +164,25 @@ struct Shared {
     /// Control events of a newer program, as the start met them.
     unknown: Vec<UnknownEvents>,
     state: RwLock<State>,
-    /// Why the log failed, once it did.
-    failure: Mutex<Option<Arc<journal::Error>>>,
+    clock: Clock,
+    /// Why the log takes nothing, as long as it does not.
+    failure: Mutex<Option<Failure>>,
+    /// Whether it does not.
+    failing: watch::Sender<bool>,
     unrecorded: AtomicU64,
+    /// Whether each day's place in the log is made ahead.
+    days_ahead: AtomicBool,
     head: watch::Sender<Seq>,
     counters: Arc<Counters>,
+}
+
+/// Why the log takes nothing.
+#[derive(Clone)]
+struct Failure {
+    error: Arc<journal::Error>,
+    since: Millis,
+    /// It cannot be healed: only a start proves the log again.
+    lasting: bool,
 }
 
 impl Shared {
@@ -175,21 +192,35 @@ impl Shared {
 
     /// Why the log takes no more writes, if so. The lock is given back before this returns: what follows may take others.
     fn failure(&self) -> Option<Arc<journal::Error>> {
-        self.failure.lock().clone()
+        self.failure.lock().as_ref().map(|failure| Arc::clone(&failure.error))
     }
 
-    /// The log is lost until the next start. Loud, once; the pool itself goes on.
+    /// The log takes nothing until it is opened anew. Loud, once; the pool itself goes on.
     fn fail(&self, error: journal::Error) -> Arc<journal::Error> {
-        let error = Arc::new(error);
-        let first = Arc::clone(self.failure.lock().get_or_insert_with(|| Arc::clone(&error)));
+        let (error, since) = (Arc::new(error), self.clock.now());
+        let failure = Failure { error: Arc::clone(&error), since, lasting: false };
+        let first = Arc::clone(&self.failure.lock().get_or_insert(failure).error);
         if Arc::ptr_eq(&first, &error) {
+            self.failing.send_replace(true);
             tracing::error!(
                 error = %error,
                 cause = std::error::Error::source(&error).map(tracing::field::display),
-                "the log failed: what happens from now on is not recorded, and nothing can be changed, until a restart"
+                "the log failed: what happens from now on is not recorded, and nothing can be changed, until it is opened \
+                 anew, which is tried every few seconds"
             );
         }
         first
+    }
+
+    /// The log takes nothing until the next start.
+    fn fail_for_good(&self, error: journal::Error) {
+        let (error, since) = (Arc::new(error), self.clock.now());
+        let mut failure = self.failure.lock();
+        let since = failure.as_ref().map_or(since, |failure| failure.since);
+        *failure = Some(Failure { error: Arc::clone(&error), since, lasting: true });
+        drop(failure);
+        self.failing.send_replace(true);
+        tracing::error!(%error, "the log cannot be healed while the service runs: restart it");
     }
 }
 
@@ -286,14 +317,18 @@ impl Ledger {
             journal,
             unknown,
             state: RwLock::ranked(Rank::State, state),
+            clock: clock.clone(),
             failure: Mutex::new(None),
+            failing: watch::Sender::new(false),
             unrecorded: AtomicU64::new(0),
+            days_ahead: AtomicBool::new(false),
             head,
             counters,
         });
         let (queue, messages) = mpsc::channel(QUEUE);
         let (running, done) = watch::channel(());
-        let syncer = Syncer::start(Arc::clone(&shared)).map_err(OpenError::Thread)?;
+        // Weak: whoever heals the log does not keep the ledger from being closed.
+        let syncer = Syncer::start(Arc::clone(&shared), queue.downgrade()).map_err(OpenError::Thread)?;
         let max_failures = Box::new(max_failures);
         let writer = Writer {
             shared: Arc::clone(&shared),
@@ -301,6 +336,7 @@ impl Ledger {
             clock,
             max_failures,
             hash,
+            missed: None,
             unsynced: None,
             syncer,
             keeper,
@@ -315,7 +351,7 @@ impl Ledger {
                 let shared = Arc::clone(&writer.shared);
                 let ran = AssertUnwindSafe(|| runtime.block_on(writer.run(messages)));
                 if std::panic::catch_unwind(ran).is_err() {
-                    *shared.failure.lock() = Some(Arc::new(journal::Error::WriterDied));
+                    shared.fail_for_good(journal::Error::WriterDied);
                 }
                 drop(running);
             })
@@ -395,6 +431,24 @@ impl Ledger {
     #[must_use]
     pub fn failure(&self) -> Option<Arc<journal::Error>> {
         self.shared.failure()
+    }
+
+    /// Tells whether the log takes no writes, and when that changes.
+    #[must_use]
+    pub fn failing(&self) -> watch::Receiver<bool> {
+        self.shared.failing.subscribe()
+    }
+
+    /// Makes this day's place in the log, and has each next day's made before it begins: the first traffic of a day
+    /// waits for no disk. Blocks.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn prepare_days(&self) -> Result<(), journal::Error> {
+        let now = self.shared.clock.now().max(self.state().at);
+        self.shared.journal.prepare(writer::day_of(now))?;
+        self.shared.days_ahead.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Facts that could not be recorded since the log failed.

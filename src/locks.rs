@@ -39,6 +39,8 @@ pub enum Rank {
     Roster,
     /// The limiter's clients; held over a client's own meter.
     ClientLimits,
+    /// The open database of the journal; held over every use of it, and alone while it is opened anew.
+    Database,
     /// Where the journal ends; held over an append.
     JournalEnd,
     /// The journal's segments.
@@ -113,6 +115,11 @@ macro_rules! lock {
                     rank,
                     inner: raw::$lock::new(value),
                 }
+            }
+
+            /// What it guards.
+            pub fn into_inner(self) -> T {
+                self.inner.into_inner()
             }
 
             #[cfg(debug_assertions)]

@@ -151,6 +151,10 @@ impl View for Scheduler {
     fn folded(&self, state: &State, events: &[Recorded]) {
         self.roster.lock().folded(&state.keys, state.seq, state.at, events);
     }
+
+    fn restored(&self, state: &State) {
+        self.rebuild(state);
+    }
 }
 
 /// For every key, what stands in its way for a question: the long form of [`PassedOver`].

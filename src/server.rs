@@ -27,7 +27,7 @@ use crate::{
     admin,
     auth::Open,
     bounds::CONNECTIONS,
-    config::Config,
+    config::{Config, LogFailure},
     dashboard,
     descriptors::{self, Shares},
     health::Health,
@@ -36,10 +36,14 @@ use crate::{
     metrics::Metrics,
     pool::{self, ADDRESS_FILE, Opening, Pool},
     proxy::{Parts, Proxy},
+    settings::Settings,
 };
 
 /// How long the last traces may take to leave.
 const LAST_TRACES: Duration = Duration::from_secs(5);
+
+/// How long running requests have to end where the log is lost and LOG_FAILURE=exit.
+const LOST_DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,9 @@ pub enum Error {
     /// The server broke.
     #[error("the server stopped unexpectedly")]
     Serve(#[source] std::io::Error),
+    /// The log is lost, and the operator wants no service without one.
+    #[error("the log takes no writes, and LOG_FAILURE=exit")]
+    LogLost,
     /// The log, at the beginning or the end.
     #[error("cannot record that the server {0}")]
     Record(&'static str, #[source] CommitError),
@@ -95,6 +102,11 @@ impl Service {
     pub async fn open_by(config: Config, clock: Clock) -> Result<Self, Error> {
         let pool = Pool::open(&config, clock, Opening::Serves).await?;
         pool.import_environment(&config).await?;
+        let ledger = pool.ledger.clone();
+        // Before anybody waits for it. A panic in there was reported when it happened.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ledger.prepare_days()).await {
+            tracing::warn!(%error, "this day's place in the log is made with its first traffic");
+        }
         Ok(Self { pool, config })
     }
 
@@ -185,10 +197,15 @@ impl Service {
             let (pool, stop) = (Arc::clone(&pool), no_more_checks.clone());
             tokio::spawn(async move { pool.tell_of_logins_until(stop).await })
         };
+        let lost = CancellationToken::new();
         let stopping = {
-            let (health, feed) = (Arc::clone(&health), Arc::clone(&pool.feed));
+            let (health, feed, lost) = (Arc::clone(&health), Arc::clone(&pool.feed), lost.clone());
+            let gives_up = gives_up(pool.ledger.failing(), Arc::clone(&pool.settings));
             async move {
-                shutdown.await;
+                tokio::select! {
+                    () = shutdown => {}
+                    () = gives_up => lost.cancel(),
+                }
                 health.drain();
                 feed.stop();
                 no_more_checks.cancel();
@@ -205,7 +222,10 @@ impl Service {
         };
         tracing::info!(%address, connections = places.numbers().most, "serving");
         let serving = Serving { app, lifecycle, places, trusted, timeout: config.shutdown_timeout };
-        let served = connections::serve(listener, serving, stopping).await;
+        let served = tokio::select! {
+            served = connections::serve(listener, serving, stopping) => served,
+            () = async { lost.cancelled().await; tokio::time::sleep(LOST_DRAIN).await } => Ok(0),
+        };
         let abandoned = u32::try_from(served.map_err(Error::Serve)?).unwrap_or(u32::MAX);
         drop(address_file);
         // They ended with the shutdown; a panic in them was reported when it happened.
@@ -220,6 +240,9 @@ impl Service {
         if let Some(traces) = traces {
             // The collector is not waited for for ever; a panic in there was reported when it happened.
             let _ = tokio::time::timeout(LAST_TRACES, traces).await;
+        }
+        if lost.is_cancelled() {
+            return Err(Error::LogLost);
         }
         match stopped {
             // A log that failed was reported when it did; stopping is not the time to fail again.
@@ -267,6 +290,23 @@ fn most_connections(config: &Config) -> usize {
         }
         Some(wanted) => wanted,
         None => room.min(CONNECTIONS),
+    }
+}
+
+/// Ends when the log is lost and nothing is to be served without one.
+async fn gives_up(mut failing: tokio::sync::watch::Receiver<bool>, settings: Arc<Settings>) {
+    loop {
+        // An error: the ledger is gone, and the service with it.
+        if failing.wait_for(|failing| *failing).await.is_err() {
+            return std::future::pending().await;
+        }
+        if settings.now().log_failure == LogFailure::Exit {
+            tracing::error!("the log is lost, so the service stops (LOG_FAILURE=exit)");
+            return;
+        }
+        if failing.wait_for(|failing| !*failing).await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

@@ -162,6 +162,8 @@ events! {
     MasterKeyChanged = 45 v 1, Control;
     /// The log goes on from what could be proven of a damaged one.
     LogSalvaged = 47 v 1, Control;
+    /// The log goes on after a time in which it took no events.
+    LogGap = 46 v 1, Control;
     /// A key was checked, without a client's request.
     KeyChecked = 100 v 1, Health;
     /// The pool stopped using something, until a time or until a check passes.

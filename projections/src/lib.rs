@@ -11,6 +11,7 @@ pub mod budget;
 pub mod capacity;
 pub mod event;
 pub mod filter;
+pub mod gaps;
 pub mod grid;
 pub mod headroom;
 pub mod id;

@@ -6,6 +6,7 @@ use crate::{
     access::Access,
     asked::Asked,
     event::Recorded,
+    gaps::Gaps,
     id::{Millis, Seq},
     keys::Keys,
     quotas::Quotas,
@@ -48,6 +49,9 @@ pub struct State {
     /// What was dropped from the log.
     #[serde(default)]
     pub trims: Trims,
+    /// Times that the log does not know everything of.
+    #[serde(default)]
+    pub gaps: Gaps,
     /// What clients used of their limits.
     #[serde(default)]
     pub quotas: Quotas,
@@ -74,6 +78,7 @@ impl State {
         self.siblings.apply(recorded, &self.keys);
         self.settings.apply(recorded);
         self.trims.apply(recorded);
+        self.gaps.apply(recorded);
         self.quotas.apply(recorded, &self.access);
         self.sessions.apply(recorded);
         self.seq = recorded.seq;

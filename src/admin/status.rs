@@ -9,7 +9,12 @@ pub(super) mod traffic;
 use std::{sync::Arc, time::Duration};
 
 use poem_openapi::{Enum, Object, OpenApi, param::Query, payload::Json};
-use projections::{Millis, State, event::Scope, statistics::Range};
+use projections::{
+    Millis, State,
+    event::Scope,
+    gaps::{Gap, Gaps},
+    statistics::Range,
+};
 
 use self::{
     standing::{Attention, Change, ModelCapacity, PoolCounts},
@@ -38,13 +43,32 @@ struct LogView {
     unsynced: u64,
     /// Facts and commands that wait to be written.
     queued: u64,
-    /// Why it takes no more writes, if so.
+    /// Why it takes no writes, if so: until it is opened anew, which is tried every few seconds.
     failure: Option<String>,
     /// Control events of a newer version, which this one does not understand, if there are any: their kinds, how many and
     /// where. What they changed is not in force.
     newer_events: Option<String>,
     /// Events that could not be recorded since then.
     unrecorded: u64,
+    /// Times in which it took none, as it tells itself.
+    gaps: u64,
+    /// The last of them.
+    last_gap: Option<LogGapView>,
+}
+
+/// A time that the log does not know everything of.
+#[derive(Debug, Object)]
+struct LogGapView {
+    /// When the log failed (RFC 3339).
+    from: String,
+    /// When it was opened anew.
+    to: String,
+    /// Events of that time that are not recorded.
+    unrecorded: u64,
+    /// Why the log failed.
+    cause: String,
+    /// The event that says so.
+    event: u64,
 }
 
 /// What goes on this very moment.
@@ -139,6 +163,14 @@ fn scope_words(scope: &Scope) -> (&'static str, Option<u32>, Option<String>, Opt
 
 fn server(pool: &Pool) -> ServerView {
     let vitals = pool.ledger.vitals();
+    let Gaps { count, last, .. } = pool.ledger.state().gaps.clone();
+    let last_gap = last.map(|Gap { from, to, unrecorded, cause, noted }| LogGapView {
+        from: rfc3339(from),
+        to: rfc3339(to),
+        unrecorded,
+        cause,
+        event: noted,
+    });
     let now = pool.gauges.now().map(|Now { in_flight, waiting, retries_left, retries_most }| NowView {
         in_flight: in_flight as u64,
         waiting: waiting as u64,
@@ -159,6 +191,8 @@ fn server(pool: &Pool) -> ServerView {
             newer_events: unknown::told(pool.ledger.unknown()),
             failure: pool.ledger.failure().map(|failure| failure.to_string()),
             unrecorded: pool.ledger.unrecorded(),
+            gaps: count,
+            last_gap,
         },
         now,
     }

@@ -149,7 +149,18 @@ fn server(server: &Value) -> Vec<String> {
     if !failure.is_empty() {
         let lost = number(log, "unrecorded");
         lines.push(format!(
-            "THE LOG FAILED: {failure}. {lost} events were not recorded; restart the service."
+            "THE LOG FAILED: {failure}. {lost} events were not recorded; it is opened anew when the disk takes writes again."
+        ));
+    }
+    let gap = &log["last_gap"];
+    if !gap.is_null() {
+        lines.push(format!(
+            "The log has {} gaps, the last from {} to {}: {} events are not recorded (event {}).",
+            number(log, "gaps"),
+            text(gap, "from"),
+            text(gap, "to"),
+            number(gap, "unrecorded"),
+            number(gap, "event")
         ));
     }
     lines
@@ -291,9 +302,15 @@ Last changes
   2026-11-24T01:00:00.000Z flash for project beta closed: quota_day, until 2026-11-24T08:00:00.000Z (event 95)
   2026-11-24T01:00:00.000Z key 7 failed: bad_key (event 90)";
         assert_eq!(told(&answer), wanted);
-        let stopped =
-            json!({"server": {"version": "1.2.3", "log": {"failure": "the disk is full", "unrecorded": 3}}});
+        let gap =
+            json!({"from": since, "to": until, "unrecorded": 7, "cause": "the disk is full", "event": 12});
+        let stopped = json!({"server": {"version": "1.2.3", "log": {"failure": "the disk is full", "unrecorded": 3,
+            "gaps": 2, "last_gap": gap}}});
         let said = told(&stopped);
+        let wanted = format!(
+            "The log has 2 gaps, the last from {since} to {until}: 7 events are not recorded (event 12)."
+        );
+        assert!(said.contains(&wanted), "{said}");
         assert!(
             said.contains("not serving") && said.contains("THE LOG FAILED: the disk is full. 3 events"),
             "{said}"

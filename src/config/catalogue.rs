@@ -193,7 +193,9 @@ pub const SETTINGS: &[Setting] = &[
     live(
         "LOG_FAILURE",
         "continue",
-        "When the log cannot be written: continue serving (what is not recorded is counted), or refuse.",
+        "While the log cannot be written (it is opened anew every 2 seconds): continue serving, where what is not recorded \
+         is counted; refuse; or exit, which ends the process within 5 seconds, with an exit code, so that its \
+         supervisor starts it anew.",
     ),
     live(
         "KEY_RECHECK_INTERVAL",

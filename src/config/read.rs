@@ -109,9 +109,10 @@ pub fn parse(sources: &Sources, read_file: &dyn Fn(&Path) -> io::Result<String>)
         shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT", 0),
         new_log: reader.flag("NEW_LOG"),
         log_failure: reader
-            .get("LOG_FAILURE", "continue or refuse", |text| match text {
+            .get("LOG_FAILURE", "continue, refuse or exit", |text| match text {
                 "continue" => Some(LogFailure::Continue),
                 "refuse" => Some(LogFailure::Refuse),
+                "exit" => Some(LogFailure::Exit),
                 _ => None,
             })
             .unwrap_or(LogFailure::Continue),

@@ -10,52 +10,58 @@
 //! written *after* each sync, so when the log ends before it, records that were
 //! once safe are gone, and the journal says so instead of starting anew.
 
+mod newest;
 mod opening;
 mod options;
 mod remains;
 mod segments;
 mod spaces;
+mod store;
 mod torn;
 mod write_ahead;
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, TryLockError},
-    io,
-    os::unix::fs::FileExt,
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Slice};
+use fjall::{Database, Keyspace};
 use projections::Seq;
 
 pub use self::remains::Remains;
 use self::{
-    opening::{Cause, OpenFailure, damaged, make, open_database, open_head, read_head},
-    segments::{Parts, key_of, span_of},
+    opening::{Cause, OpenFailure, make, open_database, open_head, read_head},
+    segments::Parts,
+    store::{Store, pause, store},
     torn::End,
 };
 use super::{
-    Batch, Entry, Error, Frame, Journal, Numbered, SecretChange, Segment, SegmentSpan, refuse_unless_beyond,
+    Batch, Entry, Error, Journal, Numbered, SecretChange, Segment, SegmentSpan, refuse_unless_beyond,
+    transient::patiently,
 };
 use crate::locks::{Mutex, Rank, RwLock};
+
+/// What is written and given back before the database is opened anew: whoever has less room would fail again.
+const PROBE_BYTES: usize = 256 << 10;
+/// Descriptors that opening wants at once.
+const PROBE_DESCRIPTORS: usize = 24;
+/// The database's thread lets go of its last handle a moment after the database is gone.
+const LETTING_GO: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub struct FjallJournal {
     path: PathBuf,
-    db: Database,
-    parts: RwLock<Parts>,
-    vault: Keyspace,
-    /// The spaces of derived rows, as far as they were asked for.
-    spaces: Mutex<BTreeMap<&'static str, Keyspace>>,
+    /// None: it failed, was closed, and could not be opened anew yet.
+    store: RwLock<Option<Store>>,
     head: File,
     /// What it said when the journal was opened.
     known: Seq,
-    /// The newest write-ahead file, open for syncing.
-    newest: Mutex<Option<(PathBuf, File)>>,
     last: Mutex<Seq>,
-    poisoned: AtomicBool,
+    /// The secrets as they were before the batch that failed, which may have reached the disk all the same.
+    before: Mutex<Vec<SecretChange>>,
 }
 
 impl FjallJournal {
@@ -83,28 +89,24 @@ impl FjallJournal {
         };
         let cut_at = end.cut_at();
         end.accept().map_err(|error| failed("take the torn end off")(error.into()))?;
-        let Opened { db, vault, parts, empty, last } = opened;
-        for segment in empty {
-            db.delete_keyspace(segment).map_err(|error| store(path, "drop a segment of", error))?;
-        }
-        let poisoned = AtomicBool::new(false);
-        let (newest, last) = (Mutex::new(None), Mutex::ranked(Rank::JournalEnd, last));
-        let spaces = Mutex::ranked(Rank::JournalSpaces, BTreeMap::new());
-        let parts = RwLock::ranked(Rank::JournalParts, parts);
-        let opened =
-            Self { path: path.to_owned(), db, parts, vault, spaces, head, known, newest, last, poisoned };
+        let Opened { db, vault, parts, empty, mut last } = opened;
+        let store = Store::new(path, db, parts, vault)?;
+        store.keep_ready(empty)?;
         if let Some(after) = cut_at {
-            opened.close_up(after)?;
+            let whole = store.close_up(after, last)?;
+            if whole < last {
+                witness(&head, whole);
+                last = whole;
+            }
         }
-        Ok(opened)
-    }
-
-    /// Behind a torn end the tables may hold some of its records. Nothing of them was acknowledged, so what lies beyond
-    /// the first that is missing goes too.
-    fn close_up(&self, after: Seq) -> Result<(), Error> {
-        let last = self.last();
-        let end = self.parts.read().unbroken(after + 1, last).map_err(|error| self.store("read", error))?;
-        if end < last { self.cut(end) } else { Ok(()) }
+        Ok(Self {
+            path: path.to_owned(),
+            store: RwLock::ranked(Rank::Database, Some(store)),
+            head,
+            known,
+            last: Mutex::ranked(Rank::JournalEnd, last),
+            before: Mutex::default(),
+        })
     }
 
     /// Whether there is nothing at all in a folder, or not even the folder: opening it would make a new journal.
@@ -120,118 +122,119 @@ impl FjallJournal {
         lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
-    fn store(&self, what: &'static str, source: fjall::Error) -> Error {
-        store(&self.path, what, source)
-    }
-
-    fn poison(&self, what: &'static str, source: fjall::Error) -> Error {
-        self.poisoned.store(true, Ordering::Release);
-        self.store(what, source)
-    }
-
-    /// Forces the newest write-ahead file to the disk. The handle stays open from sync to sync, so
-    /// that an error of the disk in between is told to it.
-    fn sync_newest(&self) -> io::Result<()> {
-        let mut newest = self.newest.lock();
-        let path = write_ahead::files(&self.path)?.pop().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, "its write-ahead files (*.jnl) are gone")
-        })?;
-        let file = match newest.take() {
-            Some((known, file)) if known == path => file,
-            // The one before was synced when this one was begun.
-            _ => File::open(&path)?,
+    /// Does something with the database, unless it is closed.
+    fn with<T>(&self, work: impl FnOnce(&Store) -> Result<T, Error>) -> Result<T, Error> {
+        let store = self.store.read();
+        let closed = || Error::Store {
+            what: "use",
+            path: self.path.clone(),
+            source: "it was closed after a failure and is not open again yet".into(),
         };
-        let synced = file.sync_data();
-        *newest = Some((path, file));
-        synced
+        work(store.as_ref().ok_or_else(closed)?)
+    }
+
+    /// Whether there is room, and descriptors, for opening the database: if not, the one that failed can at least be
+    /// read on.
+    fn probe(&self) -> io::Result<()> {
+        let path = self.path.join("probe");
+        let probe = || {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            file.write_all(&vec![1; PROBE_BYTES])?;
+            file.sync_all()?;
+            (0..PROBE_DESCRIPTORS).map(|_| File::open(&path)).collect::<Result<Vec<_>, _>>()
+        };
+        let probed = probe().map(drop);
+        let removed = std::fs::remove_file(&path);
+        probed.and(removed)
     }
 
     /// Waits until nothing is in memory alone.
     #[cfg(test)]
     pub(crate) fn parts_are_written_out(&self) {
-        let parts = self.parts.read();
-        let all = parts.traffic.iter().map(|part| &part.rows).chain([&parts.log, &self.vault]);
-        all.for_each(|rows| rows.rotate_memtable_and_wait().unwrap());
-    }
-
-    fn refuse_if_poisoned(&self) -> Result<(), Error> {
-        if self.poisoned.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
-    }
-
-    /// Frames, each for its part of the log.
-    fn placed<'a>(&self, frames: impl Iterator<Item = (Seq, &'a Frame)>) -> Result<OwnedWriteBatch, Error> {
-        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
-        // Only the newest changes, and after a failure nothing is written any more: so it need not be undone.
-        let mut parts = self.parts.write();
-        for (seq, frame) in frames {
-            let bytes = Slice::from(frame.bytes.as_slice());
-            let Some(number) = frame.segment else {
-                writes.insert(&parts.log, key_of(seq), bytes);
-                continue;
-            };
-            let (part, over) = parts
-                .for_number(&self.db, number, seq)
-                .map_err(|error| self.poison("begin a segment of", error))?;
-            part.span.last = seq;
-            writes.insert(&part.rows, key_of(seq), bytes);
-            if let Some(over) = over {
-                write_out(&over);
-            }
-        }
-        Ok(writes)
-    }
-
-    fn change(&self, writes: &mut OwnedWriteBatch, secrets: &[SecretChange]) {
-        for change in secrets {
-            match &change.sealed {
-                Some(sealed) => {
-                    writes.insert(&self.vault, change.name.as_bytes(), Slice::from(sealed.as_slice()));
-                }
-                None => writes.remove(&self.vault, change.name.as_bytes()),
-            }
-        }
-    }
-
-    /// Best effort: `head` is a witness, not the record.
-    fn witness(&self, seq: Seq) {
-        if let Err(error) = self.head.write_all_at(format!("{seq:020}\n").as_bytes(), 0) {
-            tracing::warn!(%error, "cannot write `head` beside the log");
-        }
+        self.with(Store::write_all_out).unwrap();
     }
 }
 
 impl Journal for FjallJournal {
     fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
-        let mut last = self.last.lock();
-        self.refuse_if_poisoned()?;
-        if batch.after != *last {
-            return Err(Error::Conflict { after: batch.after, last: *last });
-        }
-        let frames = (batch.after + 1..).zip(batch.frames);
-        let mut writes = self.placed(frames)?;
-        self.change(&mut writes, batch.secrets);
-        writes.commit().map_err(|error| self.poison("append to", error))?;
-        *last += batch.frames.len() as Seq;
-        Ok(())
+        self.with(|store| {
+            let mut last = self.last.lock();
+            store.refuse_if_poisoned()?;
+            if batch.after != *last {
+                return Err(Error::Conflict { after: batch.after, last: *last });
+            }
+            let before = store.sealed_now(batch.secrets)?;
+            let frames = (batch.after + 1..).zip(batch.frames);
+            let mut writes = store.placed(frames)?;
+            store.change(&mut writes, batch.secrets);
+            writes.commit().map_err(|error| {
+                *self.before.lock() = before;
+                store.poison("append to", error)
+            })?;
+            *last += batch.frames.len() as Seq;
+            Ok(())
+        })
     }
 
     fn adopt(&self, entries: &[Numbered], secrets: &[SecretChange]) -> Result<(), Error> {
-        let mut last = self.last.lock();
-        self.refuse_if_poisoned()?;
-        refuse_unless_beyond(*last, entries)?;
-        let mut writes = self.placed(entries.iter().map(|(seq, frame)| (*seq, frame)))?;
-        self.change(&mut writes, secrets);
-        writes.commit().map_err(|error| self.poison("restore", error))?;
-        *last = entries.last().map_or(*last, |(seq, _)| *seq);
-        Ok(())
+        self.with(|store| {
+            let mut last = self.last.lock();
+            store.refuse_if_poisoned()?;
+            refuse_unless_beyond(*last, entries)?;
+            let mut writes = store.placed(entries.iter().map(|(seq, frame)| (*seq, frame)))?;
+            store.change(&mut writes, secrets);
+            writes.commit().map_err(|error| store.poison("restore", error))?;
+            *last = entries.last().map_or(*last, |(seq, _)| *seq);
+            Ok(())
+        })
     }
 
     fn sync(&self) -> Result<(), Error> {
-        self.refuse_if_poisoned()?;
-        let last = *self.last.lock();
-        self.sync_newest().map_err(|error| self.poison("sync", error.into()))?;
-        self.witness(last);
-        Ok(())
+        self.with(|store| {
+            store.refuse_if_poisoned()?;
+            let last = *self.last.lock();
+            store.sync()?;
+            witness(&self.head, last);
+            store.write_out_what_is_over();
+            Ok(())
+        })
+    }
+
+    fn prepare(&self, segment: Segment) -> Result<(), Error> {
+        self.with(|store| {
+            store.refuse_if_poisoned()?;
+            store.prepare(segment)
+        })
+    }
+
+    /// The one that failed is closed first: what it did not come to write, it may write then. So where the log ends
+    /// beyond what was appended, that is a batch whose writer was told that it failed, and it is taken back.
+    fn reopen(&self) -> Result<(), Error> {
+        let failed = |source: io::Error| Error::Store {
+            what: "open anew",
+            path: self.path.clone(),
+            source: source.into(),
+        };
+        self.probe().map_err(failed)?;
+        let mut place = self.store.write();
+        drop(place.take());
+        pause(LETTING_GO);
+        let opened = Self::open(&self.path)?;
+        let (store, last) = (opened.store.into_inner(), opened.last.into_inner());
+        let Some(store) = store else { return Err(Error::Poisoned) };
+        let mut known = self.last.lock();
+        if last > *known {
+            let before = self.before.lock().clone();
+            store.cut(*known, last, &before)?;
+        }
+        *known = last.min(*known);
+        drop(known);
+        self.before.lock().clear();
+        *place = Some(store);
+        drop(place);
+        // What a failed sync left in the write-ahead log may be in memory alone, and no later sync tells.
+        self.with(Store::write_all_out)
     }
 
     fn last(&self) -> Seq {
@@ -247,97 +250,73 @@ impl Journal for FjallJournal {
         if first > last {
             return Ok(Vec::new());
         }
-        let read = self.parts.read().forward(first, last).take(limit);
-        read.collect::<Result<_, _>>().map_err(|error| self.store("read", error))
+        self.with(|store| {
+            let read = || {
+                // The lock is given back before anything is read: appends want it.
+                let rows = store.parts.read().forward(first, last).take(limit);
+                rows.collect::<Result<_, _>>()
+            };
+            patiently(read).map_err(|error| store.failed("read", error))
+        })
     }
 
     fn record(&self, seq: Seq) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.parts.read().record(seq).map_err(|error| self.store("read", error))?;
+        let found = self.with(|store| {
+            patiently(|| store.parts.read().record(seq)).map_err(|error| store.failed("read", error))
+        })?;
         Ok(found.filter(|_| seq <= self.last()).map(|frame| frame.to_vec()))
     }
 
     fn read_back(&self, before: Seq, limit: usize) -> Result<Vec<Entry>, Error> {
         let last = before.saturating_sub(1).min(self.last());
-        let read = self.parts.read().backward(1, last).take(if last == 0 { 0 } else { limit });
-        read.collect::<Result<_, _>>().map_err(|error| self.store("read", error))
+        let limit = if last == 0 { 0 } else { limit };
+        self.with(|store| {
+            let read = || {
+                // The lock is given back before anything is read: appends want it.
+                let rows = store.parts.read().backward(1, last).take(limit);
+                rows.collect::<Result<_, _>>()
+            };
+            patiently(read).map_err(|error| store.failed("read", error))
+        })
     }
 
     fn segments(&self) -> Vec<SegmentSpan> {
-        self.parts.read().traffic.iter().map(|part| part.span).collect()
+        let spans = self
+            .with(|store| Ok(store.parts.read().traffic.iter().map(|part| part.span).collect::<Vec<_>>()));
+        spans.unwrap_or_default()
     }
 
     fn drop_segments(&self, through: Segment) -> Result<(), Error> {
-        let last = self.last.lock();
-        self.refuse_if_poisoned()?;
-        let mut parts = self.parts.write();
-        let mut dropped = false;
-        while let Some(part) = parts.traffic.first().filter(|part| part.span.number <= through) {
-            if part.span.last >= *last {
-                break;
-            }
-            self.db
-                .delete_keyspace(part.rows.clone())
-                .map_err(|error| self.poison("drop a segment of", error))?;
-            parts.traffic.remove(0);
-            dropped = true;
-        }
-        if dropped {
-            // Write-ahead files that are not written out yet hold on to the segments' own, also by spaces that nobody
-            // has asked for since the start.
-            for name in self.db.list_keyspace_names() {
-                match self.db.keyspace(&name, options::derived) {
-                    Ok(rows) => write_out(&rows),
-                    Err(error) => {
-                        tracing::warn!(%error, "part of the log stays in its write-ahead files for now")
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.with(|store| {
+            let last = self.last.lock();
+            store.refuse_if_poisoned()?;
+            store.drop_segments(through, *last)
+        })
     }
 
     fn cut(&self, after: Seq) -> Result<(), Error> {
-        let mut last = self.last.lock();
-        self.refuse_if_poisoned()?;
-        let mut parts = self.parts.write();
-        let mut writes = self.db.batch().durability(Some(PersistMode::SyncData));
-        for seq in after + 1..=*last {
-            writes.remove(&parts.log, key_of(seq));
-            for part in &parts.traffic {
-                if (part.span.first..=part.span.last).contains(&seq) {
-                    writes.remove(&part.rows, key_of(seq));
-                }
-            }
-        }
-        writes.commit().map_err(|error| self.poison("cut", error))?;
-        while let Some(mut part) = parts.traffic.pop_if(|part| part.span.last > after) {
-            let left = span_of(part.span.number, &part.rows);
-            match left.map_err(|error| self.poison("read a segment of", error))? {
-                Some(span) => {
-                    part.span = span;
-                    parts.traffic.push(part);
-                    break;
-                }
-                None => {
-                    self.db
-                        .delete_keyspace(part.rows)
-                        .map_err(|error| self.poison("drop a segment of", error))?;
-                }
-            }
-        }
-        *last = after.min(*last);
-        self.witness(*last);
-        Ok(())
+        self.with(|store| {
+            let mut last = self.last.lock();
+            store.refuse_if_poisoned()?;
+            store.cut(after, *last, &[])?;
+            *last = after.min(*last);
+            witness(&self.head, *last);
+            Ok(())
+        })
     }
 
     fn secrets(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let rows = self.vault.iter();
-        rows.map(|row| {
-            let (name, sealed) =
-                row.into_inner().map_err(|error| self.store("read the secrets of", error))?;
-            Ok((String::from_utf8_lossy(&name).into_owned(), sealed.to_vec()))
+        self.with(|store| {
+            let read = || {
+                let rows = store.vault.iter();
+                rows.map(|row| {
+                    let (name, sealed) = row.into_inner()?;
+                    Ok((String::from_utf8_lossy(&name).into_owned(), sealed.to_vec()))
+                })
+                .collect::<Result<_, _>>()
+            };
+            patiently(read).map_err(|error| store.failed("read the secrets of", error))
         })
-        .collect()
     }
 }
 
@@ -347,7 +326,7 @@ struct Opened {
     vault: Keyspace,
     parts: Parts,
     /// Segments that were made and never written to.
-    empty: Vec<Keyspace>,
+    empty: Vec<(Segment, Keyspace)>,
     last: Seq,
 }
 
@@ -375,17 +354,12 @@ impl Opened {
     }
 }
 
-/// What an error of the store means.
-fn store(path: &Path, what: &'static str, source: fjall::Error) -> Error {
-    match damaged(path, &source) {
-        Some(what) => Error::Damaged { what, path: path.to_owned() },
-        None => Error::Store { what, path: path.to_owned(), source: source.into() },
+/// Best effort: `head` is a witness, not the record.
+fn witness(head: &File, seq: Seq) {
+    if let Err(error) = head.write_all_at(format!("{seq:020}\n").as_bytes(), 0) {
+        tracing::warn!(%error, "cannot write `head` beside the log");
     }
 }
 
-/// Has what is in memory written into its own files, so that the write-ahead log need not keep it.
-fn write_out(rows: &Keyspace) {
-    if let Err(error) = rows.rotate_memtable() {
-        tracing::warn!(%error, "part of the log stays in its write-ahead files for now");
-    }
-}
+#[cfg(test)]
+mod tests;

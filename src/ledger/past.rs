@@ -157,15 +157,19 @@ impl Ledger {
         &self,
         look: impl FnOnce(&State, &[String]) -> R + Send + 'static,
     ) -> Result<R, CommitError> {
-        let journal = self.shared.journal.clone();
+        let shared = Arc::clone(&self.shared);
         let looked = self.commit(move |state| {
+            // A journal that failed may just be opened anew, and this thread waits for no disk.
+            let secrets = match shared.failure() {
+                Some(error) => Err(error),
+                None => shared.journal.secrets().map_err(Arc::new),
+            };
             // Between two appends: neither is ahead of the other.
-            let names =
-                journal.secrets().map(|all| all.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+            let names = secrets.map(|all| all.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
             let answer = names.map(|names| look(state, &names));
             Ok(Decision { events: Vec::new(), secrets: Vec::new(), answer })
         });
-        looked.await?.map_err(|error| CommitError::Log(Arc::new(error)))
+        looked.await?.map_err(CommitError::Log)
     }
 
     /// The nearest checkpoint that holds, not before `earliest` and not behind `seq`.

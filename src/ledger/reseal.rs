@@ -51,6 +51,10 @@ fn append<E>(
     actor: Actor,
 ) -> Result<u32, ResealError<E>> {
     let log = |error| ResealError::Commit(CommitError::Log(error));
+    // A journal that failed may just be opened anew, and this thread waits for no disk.
+    if let Some(error) = writer.shared.failure() {
+        return Err(log(error));
+    }
     let sealed = writer.shared.journal.secrets().map_err(|error| log(error.into()))?;
     let changes = reseal(&sealed).map_err(ResealError::Seal)?;
     let secrets = u32::try_from(changes.len()).unwrap_or(u32::MAX);

@@ -4,6 +4,7 @@ mod audit;
 mod broken;
 mod checkpoints;
 mod damaged;
+mod healing;
 mod order;
 mod retention;
 mod stage;

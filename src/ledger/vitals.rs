@@ -47,6 +47,11 @@ impl Counters {
         self.syncs.lock().record(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
     }
 
+    /// Everything up to here is known to be on the disk.
+    pub(super) fn synced_through(&self) -> Seq {
+        self.synced.load(Ordering::Relaxed)
+    }
+
     pub(super) fn told(&self, head: Seq, queued: usize) -> Vitals {
         // One after the other: in one expression both would be held to its end.
         let syncs = self.syncs.lock().clone();

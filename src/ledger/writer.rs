@@ -12,6 +12,7 @@ use super::{
     Fact, Message, Shared, View,
     checkpoint::{self, Keeper, Packed},
     clock::Clock,
+    heal::Missed,
     rules,
     sync::{Syncer, Waiting},
 };
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) max_failures: Box<dyn Fn() -> u32 + Send>,
     pub(super) hash: ChainHash,
+    /// What happened since the log failed.
+    pub(super) missed: Option<Missed>,
     /// Since when something is with the operating system and no sync was asked for.
     pub(super) unsynced: Option<Instant>,
     pub(super) syncer: Syncer,
@@ -46,7 +49,7 @@ pub(super) struct Writer {
 }
 
 /// Traffic is dropped by days.
-const DAY_MS: Millis = 24 * 3_600_000;
+pub(super) const DAY_MS: Millis = 24 * 3_600_000;
 
 /// The segment that an event is dropped with: its day since 1970 in UTC.
 pub(super) fn segment_of(event: &Event, at: Millis) -> Option<Segment> {
@@ -183,7 +186,7 @@ impl Writer {
     }
 
     /// Time goes on, also in the log of a machine whose clock was set back.
-    fn now(&self, state: &State) -> Millis {
+    pub(super) fn now(&self, state: &State) -> Millis {
         self.clock.now().max(state.at)
     }
 
@@ -199,36 +202,62 @@ impl Writer {
             self.go_on_unrecorded(events);
             return Err(failure);
         }
+        match self.write(events, secrets) {
+            Ok((recorded, hash)) => {
+                self.fold(&recorded, hash);
+                self.checkpoint_if_due();
+                Ok(())
+            }
+            Err((error, events)) => {
+                let error = self.shared.fail(error);
+                self.go_on_unrecorded(events);
+                Err(error)
+            }
+        }
+    }
+
+    /// Hands events to the journal; gives them back where it does not take them.
+    pub(super) fn write(
+        &self,
+        events: Vec<Event>,
+        secrets: &[SecretChange],
+    ) -> Result<(Vec<Recorded>, ChainHash), (journal::Error, Vec<Event>)> {
         let (after, at) = {
             let state = self.shared.state.read();
             (state.seq, self.now(&state))
         };
         let mut hash = self.hash;
         let mut frames = Vec::with_capacity(events.len());
-        let mut recorded = Vec::with_capacity(events.len());
-        for (seq, event) in (after + 1..).zip(events) {
-            match codec::encode(seq, at, &event, &hash) {
+        for (seq, event) in (after + 1..).zip(&events) {
+            match codec::encode(seq, at, event, &hash) {
                 Ok((frame, next)) => {
-                    frames.push(Frame { segment: segment_of(&event, at), bytes: frame });
-                    recorded.push(Recorded { seq, at, event });
+                    frames.push(Frame { segment: segment_of(event, at), bytes: frame });
                     hash = next;
                 }
-                Err(error) => return Err(self.lose(error.into(), recorded)),
+                Err(error) => return Err((error.into(), events)),
             }
         }
-        if let Err(error) = self.shared.journal.append(Batch { after, frames: &frames, secrets }) {
-            return Err(self.lose(error, recorded));
+        match self.shared.journal.append(Batch { after, frames: &frames, secrets }) {
+            Ok(()) => {
+                let events = (after + 1..).zip(events);
+                Ok((events.map(|(seq, event)| Recorded { seq, at, event }).collect(), hash))
+            }
+            Err(error) => Err((error, events)),
         }
+    }
+
+    /// Folds and shows what the journal has taken.
+    pub(super) fn fold(&mut self, recorded: &[Recorded], hash: ChainHash) {
         self.hash = hash;
         self.unsynced.get_or_insert_with(Instant::now);
         {
             let mut state = self.shared.state.write();
             recorded.iter().for_each(|recorded| state.apply(recorded));
         }
-        self.show(&recorded);
-        self.shared.head.send_replace(after + recorded.len() as Seq);
-        self.checkpoint_if_due();
-        Ok(())
+        self.show(recorded);
+        if let Some(last) = recorded.last() {
+            self.shared.head.send_replace(last.seq);
+        }
     }
 
     /// Packs the state, which is all that the log waits for; another thread writes it down.
@@ -258,7 +287,7 @@ impl Writer {
         }
     }
 
-    fn show(&self, recorded: &[Recorded]) {
+    pub(super) fn show(&self, recorded: &[Recorded]) {
         let state = self.shared.state.read();
         self.views.iter().for_each(|view| view.folded(&state, recorded));
     }
@@ -273,32 +302,5 @@ impl Writer {
         if self.unsynced.take().is_some() {
             self.syncer.ask(None);
         }
-    }
-
-    fn lose(&mut self, error: journal::Error, lost: Vec<Recorded>) -> Arc<journal::Error> {
-        let error = self.shared.fail(error);
-        self.go_on_unrecorded(lost.into_iter().map(|recorded| recorded.event).collect());
-        error
-    }
-
-    /// Without a log, gates must still close and open, and files be found: keys and resources alone go on
-    /// from memory.
-    /// Control events are dropped, for their askers are told that nothing was changed.
-    fn go_on_unrecorded(&self, events: Vec<Event>) {
-        self.shared.count_unrecorded(events.len());
-        let mut state = self.shared.state.write();
-        let (seq, at) = (state.seq, self.now(&state));
-        let unrecorded: Vec<Recorded> = events
-            .into_iter()
-            .filter(|event| event.class() != Class::Control)
-            .map(|event| Recorded { seq, at, event })
-            .collect();
-        for recorded in &unrecorded {
-            let State { keys, resources, .. } = &mut *state;
-            keys.apply(recorded);
-            resources.apply(recorded, keys);
-        }
-        drop(state);
-        self.show(&unrecorded);
     }
 }

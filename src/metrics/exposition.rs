@@ -48,6 +48,8 @@ struct Seen {
     vitals: Vitals,
     log_failed: bool,
     unrecorded: u64,
+    gaps: u64,
+    unrecorded_in_gaps: u64,
     readers: usize,
     looked_up: u64,
     connections: Option<Connections>,
@@ -132,6 +134,8 @@ impl Seen {
             vitals: pool.ledger.vitals(),
             log_failed: pool.ledger.failure().is_some(),
             unrecorded: pool.ledger.unrecorded(),
+            gaps: state.gaps.count,
+            unrecorded_in_gaps: state.gaps.unrecorded,
             readers: pool.feed.readers(),
             looked_up: pool.feed.looked_up(),
             connections: pool.gauges.connections(),
@@ -312,10 +316,14 @@ impl Seen {
         let help = "Events in the log that are not known to be on the disk yet";
         gauge(encoder, "gemini_pool_log_unsynced", help, head.saturating_sub(*synced))?;
         times(encoder, ("gemini_pool_log_sync_seconds", "How long the disk took"), syncs, MICROS, 1e-6)?;
-        let help = "1: the log takes no more writes, until a restart";
+        let help = "1: the log takes no writes, until it is opened anew";
         gauge(encoder, "gemini_pool_log_failed", help, u64::from(self.log_failed))?;
-        let help = "Events that could not be recorded since the log failed";
-        counter(encoder, "gemini_pool_unrecorded", help, self.unrecorded)
+        let help = "Events that could not be recorded since the log failed; 0 again when it goes on";
+        counter(encoder, "gemini_pool_unrecorded", help, self.unrecorded)?;
+        let help = "Times in which the log took no writes, as it tells itself";
+        counter(encoder, "gemini_pool_log_gaps", help, self.gaps)?;
+        let help = "Events of all these times that are not recorded";
+        counter(encoder, "gemini_pool_log_gaps_unrecorded", help, self.unrecorded_in_gaps)
     }
 
     fn checkpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

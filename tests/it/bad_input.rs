@@ -3,7 +3,9 @@
 
 mod bodies;
 mod credentials;
+mod descriptors;
 mod full_disk;
 mod requests;
 mod shares;
+mod slow_disk;
 mod start;

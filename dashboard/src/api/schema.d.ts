@@ -2110,17 +2110,46 @@ export interface components {
             verdict?: string | null;
         };
         /**
+         * LogGapView
+         * @description A time that the log does not know everything of.
+         */
+        LogGapView: {
+            /** @description Why the log failed. */
+            cause: string;
+            /**
+             * Format: uint64
+             * @description The event that says so.
+             */
+            event: number;
+            /** @description When the log failed (RFC 3339). */
+            from: string;
+            /** @description When it was opened anew. */
+            to: string;
+            /**
+             * Format: uint64
+             * @description Events of that time that are not recorded.
+             */
+            unrecorded: number;
+        };
+        /**
          * LogView
          * @description The log itself.
          */
         LogView: {
-            /** @description Why it takes no more writes, if so. */
+            /** @description Why it takes no writes, if so: until it is opened anew, which is tried every few seconds. */
             failure?: string | null;
+            /**
+             * Format: uint64
+             * @description Times in which it took none, as it tells itself.
+             */
+            gaps: number;
             /**
              * Format: uint64
              * @description The last event.
              */
             head: number;
+            /** @description The last of them. */
+            last_gap?: (components["schemas"]["LogGapView"] & unknown) | null;
             /**
              * @description Control events of a newer version, which this one does not understand, if there are any: their kinds, how many and
              *     where. What they changed is not in force.
@@ -7748,7 +7777,7 @@ export interface operations {
                     LOG_BODIES?: (string | number | boolean) | null;
                     /** @description Days that kept bodies stay, 1 to 3650. */
                     LOG_BODIES_RETENTION_DAYS?: (string | number | boolean) | null;
-                    /** @description When the log cannot be written: continue serving (what is not recorded is counted), or refuse. */
+                    /** @description While the log cannot be written (it is opened anew every 2 seconds): continue serving, where what is not recorded is counted; refuse; or exit, which ends the process within 5 seconds, with an exit code, so that its supervisor starts it anew. */
                     LOG_FAILURE?: (string | number | boolean) | null;
                     /** @description Full days that traffic (requests and their tries) stays in the log; 0: for ever. What operators did and what the pool learned of its keys stays in any case, and so does what was counted. */
                     LOG_RETENTION_DAYS?: (string | number | boolean) | null;

@@ -79,3 +79,18 @@ pub struct MasterKeyChanged {
     /// Who wanted it.
     pub actor: Actor,
 }
+
+/// See [`Event::LogGap`](super::Event::LogGap).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogGap {
+    /// When the log failed.
+    pub from: Millis,
+    /// When it was opened anew.
+    pub to: Millis,
+    /// Facts of that time that are not recorded.
+    pub unrecorded: u64,
+    /// Facts of that time that are recorded right after this event: gates, checks and resources.
+    pub late: u64,
+    /// Why the log failed.
+    pub cause: String,
+}

@@ -5,7 +5,12 @@
 //! their sequence numbers. Segments follow each other: whatever is in one comes before
 //! everything in the next.
 
-use std::{cmp::Ordering, iter::Peekable};
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    iter::Peekable,
+    time::{Duration, Instant},
+};
 
 use fjall::{Database, Keyspace, Slice};
 use projections::Seq;
@@ -17,6 +22,8 @@ use crate::journal::{Entry, Segment, SegmentSpan};
 const LOG_TAG: u8 = b'e';
 /// What the names of segments' keyspaces begin with.
 pub(super) const SEGMENTS: &str = "traffic-";
+/// A segment that could not be made is not tried again for so long.
+const UNMADE: Duration = Duration::from_secs(1);
 
 pub(super) type Read = Result<Entry, fjall::Error>;
 
@@ -32,12 +39,19 @@ pub(super) struct Parts {
     pub(super) log: Keyspace,
     /// In order; each has a record.
     pub(super) traffic: Vec<Part>,
+    /// Those that were made ahead, and have none yet.
+    ready: BTreeMap<Segment, Keyspace>,
+    /// When one could not be made.
+    unmade: Option<Instant>,
 }
 
 impl Parts {
-    /// With the segments in which nothing is: the machine died after they were made. They are for the caller to delete,
-    /// once he is sure that nothing is missing.
-    pub(super) fn open(db: &Database, log: Keyspace) -> Result<(Self, Vec<Keyspace>), fjall::Error> {
+    /// With the segments in which nothing is: made ahead, or the machine died after that. They are for the caller to
+    /// [keep](Self::keep_ready), once he is sure that nothing is missing.
+    pub(super) fn open(
+        db: &Database,
+        log: Keyspace,
+    ) -> Result<(Self, Vec<(Segment, Keyspace)>), fjall::Error> {
         let (mut traffic, mut empty) = (Vec::new(), Vec::new());
         for name in db.list_keyspace_names() {
             let Some(number) = name.strip_prefix(SEGMENTS).and_then(|number| number.parse().ok()) else {
@@ -46,11 +60,11 @@ impl Parts {
             let rows = db.keyspace(&name, options::log)?;
             match span_of(number, &rows)? {
                 Some(span) => traffic.push(Part { span, rows }),
-                None => empty.push(rows),
+                None => empty.push((number, rows)),
             }
         }
         traffic.sort_unstable_by_key(|part| part.span.number);
-        Ok((Self { log, traffic }, empty))
+        Ok((Self { log, traffic, ready: BTreeMap::new(), unmade: None }, empty))
     }
 
     /// The last record's position; 0 where there is none.
@@ -70,15 +84,49 @@ impl Parts {
     ) -> Result<(&mut Part, Option<Keyspace>), fjall::Error> {
         let newest = self.traffic.last();
         let mut over = None;
-        if newest.is_none_or(|newest| newest.span.number < number) {
-            over = newest.map(|newest| newest.rows.clone());
-            let rows = db.keyspace(&format!("{SEGMENTS}{number}"), options::log)?;
-            self.traffic.push(Part { span: SegmentSpan { number, first, last: first }, rows });
+        let tired = newest.is_some() && self.unmade.is_some_and(|at| at.elapsed() < UNMADE);
+        if !tired && newest.is_none_or(|newest| newest.span.number < number) {
+            let newest = newest.map(|newest| newest.rows.clone());
+            match self.ready.remove(&number).map_or_else(|| Self::make(db, number), Ok) {
+                Ok(rows) => {
+                    self.traffic.push(Part { span: SegmentSpan { number, first, last: first }, rows });
+                    over = newest;
+                }
+                // The one before takes them in; others try again soon.
+                Err(error) if newest.is_some() => {
+                    self.unmade = Some(Instant::now());
+                    tracing::warn!(%error, "a day's segment was not made; its first records go into the one before");
+                }
+                Err(error) => return Err(error),
+            }
         }
         match self.traffic.last_mut() {
             Some(part) => Ok((part, over)),
             None => Err(fjall::Error::Unrecoverable),
         }
+    }
+
+    /// Makes the keyspace of a segment.
+    pub(super) fn make(db: &Database, number: Segment) -> Result<Keyspace, fjall::Error> {
+        db.keyspace(&format!("{SEGMENTS}{number}"), options::log)
+    }
+
+    /// Whether nobody would wait for a record that goes into this segment.
+    pub(super) fn is_there(&self, number: Segment) -> bool {
+        self.traffic.last().is_some_and(|newest| newest.span.number >= number)
+            || self.ready.contains_key(&number)
+    }
+
+    /// Keeps those that were made ahead; gives those that are ready and will get no record any more.
+    pub(super) fn keep_ready(&mut self, made: Vec<(Segment, Keyspace)>) -> Vec<Keyspace> {
+        self.ready.extend(made);
+        self.take_passed()
+    }
+
+    fn take_passed(&mut self) -> Vec<Keyspace> {
+        let newest = self.traffic.last().map_or(0, |newest| newest.span.number + 1);
+        let still = self.ready.split_off(&newest);
+        std::mem::replace(&mut self.ready, still).into_values().collect()
     }
 
     fn within(&self, first: Seq, last: Seq) -> Vec<Part> {

@@ -2,16 +2,17 @@
 
 use fjall::{Keyspace, PersistMode, Slice};
 
-use super::{FjallJournal, options};
+use super::{FjallJournal, options, store::Store};
 use crate::journal::{
     Derived, Error,
     derived::{Put, Row},
+    transient::patiently,
 };
 
 /// So that no space takes the name of the record's own keyspaces.
 pub(super) const PREFIX: &str = "derived-";
 
-impl FjallJournal {
+impl Store {
     fn space(&self, space: &'static str) -> Result<Option<Keyspace>, Error> {
         if let Some(known) = self.spaces.lock().get(space) {
             return Ok(Some(known.clone()));
@@ -28,8 +29,8 @@ impl FjallJournal {
         if let Some(known) = spaces.get(space) {
             return Ok(known.clone());
         }
-        let made = self.db.keyspace(&format!("{PREFIX}{space}"), options::derived);
-        let made = made.map_err(|error| self.poison("add derived rows to", error))?;
+        let made = patiently(|| self.db.keyspace(&format!("{PREFIX}{space}"), options::derived));
+        let made = made.map_err(|error| self.fault("add derived rows to", error))?;
         spaces.insert(space, made.clone());
         Ok(made)
     }
@@ -37,25 +38,30 @@ impl FjallJournal {
 
 impl Derived for FjallJournal {
     fn write(&self, space: &'static str, puts: &[Put]) -> Result<(), Error> {
-        self.refuse_if_poisoned()?;
-        let keyspace = self.make_space(space)?;
-        let mut writes = self.db.batch().durability(Some(PersistMode::Buffer));
-        for (key, value) in puts {
-            match value {
-                Some(value) => {
-                    writes.insert(&keyspace, Slice::from(key.as_slice()), Slice::from(value.as_slice()));
+        self.with(|store| {
+            store.refuse_if_poisoned()?;
+            let keyspace = store.make_space(space)?;
+            let mut writes = store.db.batch().durability(Some(PersistMode::Buffer));
+            for (key, value) in puts {
+                match value {
+                    Some(value) => {
+                        writes.insert(&keyspace, Slice::from(key.as_slice()), Slice::from(value.as_slice()));
+                    }
+                    None => writes.remove(&keyspace, Slice::from(key.as_slice())),
                 }
-                None => writes.remove(&keyspace, Slice::from(key.as_slice())),
             }
-        }
-        // The write-ahead log is the record's too: what a failed write left there, nobody knows.
-        writes.commit().map_err(|error| self.poison("add derived rows to", error))
+            // The write-ahead log is the record's too: what a failed write left there, nobody knows.
+            writes.commit().map_err(|error| store.poison("add derived rows to", error))
+        })
     }
 
     fn get(&self, space: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let Some(keyspace) = self.space(space)? else { return Ok(None) };
-        let found = keyspace.get(key).map_err(|error| self.store("read derived rows of", error))?;
-        Ok(found.map(|value| value.to_vec()))
+        self.with(|store| {
+            let Some(keyspace) = store.space(space)? else { return Ok(None) };
+            let found = patiently(|| keyspace.get(key));
+            let found = found.map_err(|error| store.failed("read derived rows of", error))?;
+            Ok(found.map(|value| value.to_vec()))
+        })
     }
 
     fn scan(
@@ -66,17 +72,21 @@ impl Derived for FjallJournal {
         newest_first: bool,
         limit: usize,
     ) -> Result<Vec<Row>, Error> {
-        let Some(keyspace) = self.space(space)?.filter(|_| from < to) else { return Ok(Vec::new()) };
-        let found = keyspace.range::<&[u8], _>(from..to);
-        let row = |guard: fjall::Guard| {
-            let (key, value) =
-                guard.into_inner().map_err(|error| self.store("read derived rows of", error))?;
-            Ok((key.to_vec(), value.to_vec()))
-        };
-        if newest_first {
-            found.rev().take(limit).map(row).collect()
-        } else {
-            found.take(limit).map(row).collect()
-        }
+        self.with(|store| {
+            let Some(keyspace) = store.space(space)?.filter(|_| from < to) else { return Ok(Vec::new()) };
+            let row = |guard: fjall::Guard| {
+                let (key, value) = guard.into_inner()?;
+                Ok((key.to_vec(), value.to_vec()))
+            };
+            let read = || {
+                let found = keyspace.range::<&[u8], _>(from..to);
+                if newest_first {
+                    found.rev().take(limit).map(row).collect()
+                } else {
+                    found.take(limit).map(row).collect::<Result<_, _>>()
+                }
+            };
+            patiently(read).map_err(|error: fjall::Error| store.failed("read derived rows of", error))
+        })
     }
 }

@@ -74,6 +74,10 @@ impl Ledger {
 }
 
 fn fix(writer: &mut Writer, actor: Actor) -> Result<Backup, CommitError> {
+    // A journal that failed may just be opened anew, and this thread waits for no disk.
+    if let Some(error) = writer.shared.failure() {
+        return Err(CommitError::Log(error));
+    }
     let journal = Arc::clone(&writer.shared.journal);
     let secrets = journal.secrets().map_err(|error| CommitError::Log(Arc::new(error)))?;
     let (through, trimmed) = {

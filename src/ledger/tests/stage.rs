@@ -208,6 +208,12 @@ pub(super) struct Staged {
     pub(super) synced: Door,
     appends_left: AtomicUsize,
     syncs_left: AtomicUsize,
+    /// Opened anew, it takes writes again.
+    pub(super) heals: AtomicBool,
+    /// Segments that were made ahead.
+    pub(super) prepared: Mutex<Vec<Segment>>,
+    /// So many syncs want a descriptor that is not there.
+    pub(super) short: AtomicUsize,
     /// Dropping segments does nothing, as if the machine died before it.
     pub(super) keep_segments: AtomicBool,
     /// The last entry that was forced to the disk.
@@ -228,9 +234,17 @@ impl Staged {
             synced: Door::default(),
             appends_left: AtomicUsize::new(appends),
             syncs_left: AtomicUsize::new(syncs),
+            heals: AtomicBool::new(false),
+            prepared: Mutex::default(),
+            short: AtomicUsize::new(0),
             keep_segments: AtomicBool::new(false),
             safe: AtomicU64::new(0),
         })
+    }
+
+    /// From now on every append fails, until it is opened anew.
+    pub(super) fn fail_now(&self) {
+        self.appends_left.store(0, Ordering::SeqCst);
     }
 
     fn spend(&self, left: &AtomicUsize, what: &'static str) -> Result<(), Error> {
@@ -278,12 +292,37 @@ impl Journal for Staged {
     fn sync(&self) -> Result<(), Error> {
         let last = self.last();
         self.disk.pass();
-        let result = self.spend(&self.syncs_left, "sync");
+        let short = self.short.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |short| short.checked_sub(1));
+        let result = match short {
+            Ok(_) => {
+                let source = std::io::Error::from_raw_os_error(libc::EMFILE).into();
+                Err(Error::Store { what: "sync", path: "nowhere".into(), source })
+            }
+            Err(_) => self.spend(&self.syncs_left, "sync"),
+        };
         if result.is_ok() {
             self.safe.store(last, Ordering::SeqCst);
         }
         self.synced.pass();
         result
+    }
+
+    fn prepare(&self, segment: Segment) -> Result<(), Error> {
+        self.prepared.lock().unwrap().push(segment);
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), Error> {
+        if !self.heals.load(Ordering::SeqCst) {
+            return Err(Error::Store {
+                what: "open anew",
+                path: "nowhere".into(),
+                source: "the disk is full".into(),
+            });
+        }
+        self.appends_left.store(usize::MAX, Ordering::SeqCst);
+        self.syncs_left.store(usize::MAX, Ordering::SeqCst);
+        Ok(())
     }
 
     fn last(&self) -> Seq {
@@ -323,6 +362,7 @@ type Watched = (watch::Receiver<Seq>, Arc<dyn Journal>);
 pub(super) struct Witness {
     pub(super) door: Door,
     pub(super) rebuilt: Mutex<Vec<State>>,
+    pub(super) restored: Mutex<Vec<State>>,
     pub(super) shown: Mutex<Vec<Recorded>>,
     pub(super) wrong: Mutex<Vec<String>>,
     pub(super) watch: Mutex<Option<Watched>>,
@@ -331,6 +371,10 @@ pub(super) struct Witness {
 impl View for Witness {
     fn rebuild(&self, state: &State) {
         self.rebuilt.lock().unwrap().push(state.clone());
+    }
+
+    fn restored(&self, state: &State) {
+        self.restored.lock().unwrap().push(state.clone());
     }
 
     fn folded(&self, state: &State, events: &[Recorded]) {

@@ -43,6 +43,7 @@ fn leaves_keys(event: &Event) -> bool {
         | Event::SettingsChanged(_)
         | Event::BackupMade(_)
         | Event::LogTrimmed(_)
+        | Event::LogGap(_)
         | Event::ServerStarted(_)
         | Event::ServerStopped(_)
         | Event::Unknown(_) => true,

@@ -87,6 +87,35 @@ impl Drop for FailingDisk {
     }
 }
 
+/// Lets a running process open nothing more, until this is gone.
+pub(crate) struct NoDescriptors {
+    process: u32,
+    before: String,
+}
+
+impl NoDescriptors {
+    /// None without `prlimit`.
+    pub(crate) fn of(process: u32) -> Option<Self> {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let before = line.split_whitespace().nth(3).unwrap().to_owned();
+        let taken = Self { process, before };
+        done("a process without descriptors", &mut taken.limit("3")).then_some(taken)
+    }
+
+    fn limit(&self, most: &str) -> Command {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &self.process.to_string(), &format!("--nofile={most}:")]);
+        command
+    }
+}
+
+impl Drop for NoDescriptors {
+    fn drop(&mut self) {
+        let _ = self.limit(&self.before).status();
+    }
+}
+
 /// A slow disk and a wrong clock, for servers that are started with [`BadMachine::under`].
 pub(crate) struct BadMachine {
     library: PathBuf,

@@ -46,7 +46,7 @@ export const zh: Help = {
     BODY_MEMORY_BYTES: '所有請求內容合計可用的記憶體（位元組）。不夠時，佔用最多的用戶端讓給別的用戶端。',
     MAX_CONNECTIONS: '用戶端同時連線數的上限。預設：4096，檔案描述元不夠時更少。沒有空位時，占用最多的位址中閒置最久的連線先關閉。',
     SHUTDOWN_TIMEOUT: '伺服器停止時，讓進行中的請求完成的秒數；第二個訊號會立刻結束程式。',
-    LOG_FAILURE: '無法寫入日誌時：continue 繼續服務（未記錄的會計數），或 refuse 拒絕。',
+    LOG_FAILURE: '無法寫入日誌的期間：continue 繼續服務（未記錄的會計數），refuse 拒絕，或 exit 結束程序。',
     KEY_RECHECK_INTERVAL: '憑證或專案故障的金鑰，隔幾秒檢查一次（不耗額度）；通過即恢復。',
     LOG_RETENTION_DAYS: '流量（請求與嘗試）保留的完整天數；0：永久。管理者的操作、金鑰的狀況與統計一律保留。',
     LOG_BODIES: '要保留哪些請求與回應的內容：off（不保留）、errors（只保留出錯的）或 all（全部）。只留文字的前 64 KiB，不含憑證；使用者寫的內容管理者都讀得到。',

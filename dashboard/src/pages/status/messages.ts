@@ -81,7 +81,7 @@ export const en = {
     ofKey: (method: string, key: string) => `${method} with ${key}`,
   },
 
-  logFails: 'The log takes no writes. What the pool does now is not recorded, or it refuses requests (LOG_FAILURE). Look at the disk, then restart.',
+  logFails: 'The log takes no writes. What the pool does now is not recorded, or it refuses requests (LOG_FAILURE). Look at the disk: once it takes writes again, the log goes on by itself.',
   unrecorded: (count: string) => `${count} events could not be recorded. The log has a gap there.`,
   newer: 'A newer version recorded changes that this one does not understand: they are not in force. Start the newer version again.',
   queued: (count: string) => `${count} events wait to be written: the disk does not keep up.`,
@@ -177,7 +177,7 @@ export const zh: typeof en = {
     ofKey: (method, key) => `${key} 的 ${method}`,
   },
 
-  logFails: '日誌無法寫入。目前的活動不會留下紀錄，或請求會被拒絕（依 LOG_FAILURE 而定）。請檢查磁碟後重新啟動。',
+  logFails: '日誌無法寫入。目前的活動不會留下紀錄，或請求會被拒絕（依 LOG_FAILURE 而定）。請檢查磁碟：可以寫入之後，日誌會自行恢復。',
   unrecorded: (count) => `有 ${count} 個事件沒能記錄下來，日誌在那裡有缺口。`,
   newer: '較新的版本記錄了這個版本看不懂的變更，因此這些變更沒有生效。請改用較新的版本啟動。',
   queued: (count) => `有 ${count} 個事件等待寫入：磁碟速度跟不上。`,

@@ -4,7 +4,7 @@ use projections::{
     ClientId, Digest, Event, KeyId,
     event::{
         Actor, AdminLoggedOut, AdminLoginsDelayed, AdminPasswordChanged, BackupMade, BackupRestored, Cap,
-        Change, ClientKeyReplaced, ClientUpdated, KeyRevealed, KeysExported, LogSalvaged, LogTrimmed,
+        Change, ClientKeyReplaced, ClientUpdated, KeyRevealed, KeysExported, LogGap, LogSalvaged, LogTrimmed,
         MasterKeyChanged, SettingChange, SettingsChanged,
     },
 };
@@ -84,5 +84,13 @@ pub(super) fn samples() -> Vec<Event> {
         BackupRestored { through: SEQ, actor: Actor::Cli }.into(),
         MasterKeyChanged { secrets: 300, actor: Actor::Cli }.into(),
         LogSalvaged { through: SEQ, kept: 70_000, lost: 3, actor: Actor::Cli }.into(),
+        LogGap {
+            from: AT - 70_000,
+            to: AT,
+            unrecorded: 1 << 33,
+            late: 300,
+            cause: "cannot append to the journal: 磁碟已滿".to_owned(),
+        }
+        .into(),
     ]
 }
