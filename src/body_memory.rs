@@ -4,7 +4,10 @@
 //! know what is in a body. Its invariant: what is not dropped is counted, and one that was cut holds nothing and gets
 //! nothing any more. (Its memory is free when its task has heard of it, which is a moment later.)
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -91,8 +94,8 @@ impl Held {
             self.id = *last;
         }
         let others = shares.take(self.caller, self.id, wanted, now).map_err(|_| NoMemory::Full)?;
-        if !cuts.contains_key(&self.id) {
-            cuts.insert(self.id, self.cut.clone());
+        if let Entry::Vacant(first) = cuts.entry(self.id) {
+            first.insert(self.cut.clone());
             shares.arrives(self.caller, self.id, Some(now));
         }
         // While the lock is held, so that nobody who was cut takes more.

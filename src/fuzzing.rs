@@ -14,8 +14,11 @@ pub use crate::ledger::fuzzed::{backup, codec};
 use crate::network::{Range, Sender, client_address, group};
 pub use crate::proxy::websocket_relay;
 
-/// Every target: its name, and what it does with an input.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+/// What reads an input, and panics where a law does not hold.
+pub type Target = fn(&[u8]);
+
+/// Every target, by name.
+pub const TARGETS: [(&str, Target); 7] = [
     ("json_walk", json_walk),
     ("stream_frames", stream_frames),
     ("codec", codec),

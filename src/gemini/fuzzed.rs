@@ -62,7 +62,10 @@ impl Visit for Notes {
     }
 }
 
-fn walked(pieces: &[&[u8]]) -> (Vec<Said>, bool, bool, Option<(u8, Vec<u8>)>) {
+/// What a walk came to: what it said, whether it was whole and over, and the value that it was in.
+type Walked = (Vec<Said>, bool, bool, Option<(u8, Vec<u8>)>);
+
+fn walked(pieces: &[&[u8]]) -> Walked {
     let mut walk = Walk::new(Notes::default());
     for piece in pieces {
         walk.feed(piece);
