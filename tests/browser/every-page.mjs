@@ -6,7 +6,7 @@ import { admin, app, assert, equal, keyIs, logIn, open, origin, overloaded, pict
  *  things, and what this scenario made. */
 const NAMES = `aiza\\S* gemini\\S* google api sse url id ip https? json csv curl python javascript openai langchain
   opentelemetry cli sdk ctrl shift esc enter space english admin p50 p95 socks5h? ok mib kib mb kb direct host forwarded
-  x-forwarded-for metrics localhost least-loaded round-robin sticky continue refuse off errors all true false memory fjall
+  x-forwarded-for metrics localhost least-loaded round-robin sticky continue refuse exit off errors all true false memory fjall
   data models?/\\S* (key|project)-\\d+ xx docs env delete`
   .trim()
   .split(/\s+/);

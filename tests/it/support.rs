@@ -101,6 +101,13 @@ impl Setup {
         command
     }
 
+    /// The program at the end of another's arguments, in this folder and with these settings.
+    pub(crate) fn wrapped<'a>(&self, wrapper: &'a mut Command) -> &'a mut Command {
+        wrapper.arg(env!("CARGO_BIN_EXE_gemini-pool")).env_clear().env("PATH", "/usr/bin:/bin");
+        wrapper.current_dir(self.folder.path());
+        wrapper.envs(self.settings.iter().filter(|(_, value)| !value.is_empty()))
+    }
+
     /// The settings, read as the program reads them.
     pub(crate) fn config(&self) -> Config {
         let sources = Sources { environment: self.settings.clone(), ..Sources::default() };
@@ -118,6 +125,8 @@ impl Setup {
     }
 
     /// Starts the server with a standard error of the caller's, and waits until it listens; gives where.
+    #[expect(clippy::disallowed_methods, reason = "nothing else runs in the tests that use it")]
+    #[expect(clippy::zombie_processes, reason = "where it does not listen, the test's own end is its")]
     pub(crate) fn start_with_stderr(&self, stderr: Stdio) -> (Child, String) {
         let mut command = self.command(&["serve"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
@@ -169,12 +178,30 @@ impl Setup {
 struct Said {
     lines: Mutex<(Vec<String>, bool)>,
     news: Condvar,
-    /// Held by whoever wants nobody to read what the server says.
-    reading: Mutex<()>,
+    /// Nobody is to read what the server says.
+    unread: Mutex<bool>,
+    read: Condvar,
+}
+
+impl Said {
+    fn wait_while_unread(&self) {
+        drop(self.read.wait_while(self.unread.lock().unwrap(), |unread| *unread).unwrap());
+    }
+
+    fn set_unread(&self, unread: bool) {
+        *self.unread.lock().unwrap() = unread;
+        self.read.notify_all();
+    }
 }
 
 /// While it lives, nobody reads what the server says on standard error.
-pub(crate) struct Unread<'a>(#[expect(dead_code, reason = "held")] std::sync::MutexGuard<'a, ()>);
+pub(crate) struct Unread(Arc<Said>);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.0.set_unread(false);
+    }
+}
 
 /// A running server.
 pub(crate) struct Server {
@@ -199,7 +226,7 @@ impl Server {
         let hears = Arc::clone(&said);
         std::thread::spawn(move || {
             for line in stderr.lines() {
-                drop(hears.reading.lock());
+                hears.wait_while_unread();
                 hears.lines.lock().unwrap().0.push(line.unwrap_or_else(|error| error.to_string()));
                 hears.news.notify_all();
             }
@@ -228,8 +255,9 @@ impl Server {
     }
 
     /// Stops reading what it says: soon its pipe is full.
-    pub(crate) fn unread(&self) -> Unread<'_> {
-        Unread(self.said.reading.lock().unwrap())
+    pub(crate) fn unread(&self) -> Unread {
+        self.said.set_unread(true);
+        Unread(Arc::clone(&self.said))
     }
 
     /// Everything it said, after its end.
@@ -258,9 +286,15 @@ impl Server {
     }
 
     /// Asks it to stop and waits until it has; gives its settings back, and what it said.
-    pub(crate) fn stop(mut self) -> (Setup, String) {
+    pub(crate) fn stop(self) -> (Setup, String) {
+        self.stop_unread(None)
+    }
+
+    /// The same of a server that nobody listens to, until it has ended.
+    pub(crate) fn stop_unread(mut self, unread: Option<Unread>) -> (Setup, String) {
         self.signal("-TERM");
         let status = self.child.wait().unwrap();
+        drop(unread);
         let output = self.whole_output();
         assert!(status.success(), "{output}");
         (self.setup_back(), output)

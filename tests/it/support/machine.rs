@@ -155,3 +155,22 @@ impl BadMachine {
         self.tell(1, seconds);
     }
 }
+
+/// The process can open nothing more: its limit is the lowest number that no file of it has.
+pub(crate) fn few_descriptors(pid: u32) {
+    let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let used: Vec<u32> = numbers.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
+    let free = (0..).find(|number| !used.contains(number)).unwrap();
+    limit_descriptors(pid, free);
+}
+
+/// It can open files again.
+pub(crate) fn many_descriptors(pid: u32) {
+    limit_descriptors(pid, 1_024);
+}
+
+fn limit_descriptors(pid: u32, most: u32) {
+    let mut limit = Command::new("prlimit");
+    limit.args(["--pid", &pid.to_string(), &format!("--nofile={most}:")]);
+    assert!(limit.status().unwrap().success());
+}

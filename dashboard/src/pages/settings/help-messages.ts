@@ -22,6 +22,7 @@ export const zh: Help = {
     PORT: '監聽的連接埠；0 表示任選可用的。',
     HOST: '監聽的位址。預設：需要存取金鑰時為 0.0.0.0，不需要時為 127.0.0.1。',
     ALLOW_ANONYMOUS: 'true：沒有設定存取金鑰時，連得到的人都能使用。false：沒有時只監聽本機。',
+    NEW_LOG: 'true（只用於一次啟動）：有 master.key 或 secret.key 而日誌不見時，仍開始新的日誌。false：拒絕啟動，因為日誌的磁碟區可能沒有掛載。',
     PUBLIC_URL: '應用程式看到的網址，例如 https://gemini.example.org，用於回應中的上傳網址。預設：請求的 Host。',
     TRUSTED_PROXIES: '您自己的反向代理位址與範圍，例如 127.0.0.1, 10.0.0.0/8。來自這些位址的請求，才採信 X-Forwarded-For（或 Forwarded）中的用戶端位址。',
     ALLOWED_ORIGINS: '哪些網站的網頁可以在瀏覽器裡使用金鑰池，例如 https://app.example.org，以逗號分隔；* 表示全部。留空表示都不行。',
