@@ -3,7 +3,13 @@
 //! An access key is one caller, from wherever it is used. Where access is open, an address is one; of IPv6 a /64 is,
 //! because whoever has one address of it has all of them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use projections::ClientId;
 
@@ -28,6 +34,39 @@ impl Caller {
             Some(client) => Self::Client(client),
             None => Self::Address(address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), group)),
         }
+    }
+}
+
+/// A connection's mark: its client has shown who it is. Who serves a request finds it among the request's extensions.
+///
+/// Where connections run short, those without it are closed first.
+#[derive(Clone, Debug, Default)]
+pub struct Recognized {
+    connection: Arc<AtomicBool>,
+    /// That of all connections from the same address.
+    address: Arc<AtomicBool>,
+}
+
+impl Recognized {
+    /// A mark of a connection from an address with this mark.
+    #[must_use]
+    pub fn at(address: &Arc<AtomicBool>) -> Self {
+        Self { connection: Arc::default(), address: Arc::clone(address) }
+    }
+
+    /// A credential was right.
+    pub fn mark(&self) {
+        // Most requests come over a connection that has it, and write nothing.
+        if !self.is_marked() {
+            self.connection.store(true, Ordering::Relaxed);
+            self.address.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one was, on this connection.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.connection.load(Ordering::Relaxed)
     }
 }
 

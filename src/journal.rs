@@ -41,6 +41,7 @@ pub mod codec;
 mod contract;
 pub mod derived;
 pub mod fjall;
+mod kept;
 pub mod memory;
 pub(crate) mod transient;
 
@@ -48,7 +49,7 @@ use std::path::PathBuf;
 
 use projections::Seq;
 
-pub use self::derived::Derived;
+pub use self::{derived::Derived, kept::KeptGap};
 
 /// A change to the sealed secrets that lie beside the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,6 +238,19 @@ pub trait Journal: Derived + Send + Sync {
     /// this succeeds.
     fn reopen(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Keeps a gap beside the log, for a process that ends before it can be recorded; none: there is none any more.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    fn keep_gap(&self, _gap: Option<&KeptGap>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The gap that was kept by a process before this one.
+    fn kept_gap(&self) -> Option<KeptGap> {
+        None
     }
 
     /// The last sequence number; 0 when empty.

@@ -45,7 +45,7 @@ use std::{
 
 use projections::{
     Event, Millis, Recorded, Seq, State,
-    event::{Answered, Attempted, KeyChecked, ResourceBound, ResourceReleased},
+    event::{Answered, Attempted, KeyChecked, LogGap, ResourceBound, ResourceReleased},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -66,7 +66,7 @@ use self::{
     writer::Writer,
 };
 pub use crate::journal::Derived;
-use crate::journal::{self, Journal, codec::Damage};
+use crate::journal::{self, Journal, KeptGap, codec::Damage};
 use crate::locks::{Mutex, Rank, RwLock, RwLockReadGuard};
 
 /// Facts that may wait, or be under way, at once; more of them push back on requests.
@@ -188,6 +188,21 @@ struct Failure {
 impl Shared {
     fn count_unrecorded(&self, more: usize) {
         self.unrecorded.fetch_add(more as u64, Ordering::Relaxed);
+    }
+
+    /// Keeps what is unrecorded so far beside the log, in case this process ends before it is recorded.
+    fn keep_what_is_missed(&self) {
+        let failure = self.failure.lock().clone();
+        if let Some(Failure { error, since, .. }) = failure {
+            let unrecorded = self.unrecorded.load(Ordering::Relaxed);
+            self.keep_gap(Some(&KeptGap { from: since, unrecorded, cause: audit::told(&error) }));
+        }
+    }
+
+    fn keep_gap(&self, gap: Option<&KeptGap>) {
+        if let Err(error) = self.journal.keep_gap(gap) {
+            tracing::debug!(error = audit::told(&error), "a gap in the log is not kept beside it");
+        }
     }
 
     /// Why the log takes no more writes, if so. The lock is given back before this returns: what follows may take others.
@@ -448,6 +463,22 @@ impl Ledger {
         let now = self.shared.clock.now().max(self.state().at);
         self.shared.journal.prepare(writer::day_of(now))?;
         self.shared.days_ahead.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Records the gap that a process before this one could not.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn tell_kept_gap(&self) -> Result<(), CommitError> {
+        let Some(KeptGap { from, unrecorded, cause }) = self.shared.journal.kept_gap() else { return Ok(()) };
+        let to = self.shared.clock.now().max(self.state().at);
+        self.note(LogGap { from: from.min(to), to, unrecorded, late: 0, cause }).await?;
+        tracing::warn!(
+            unrecorded,
+            "the log took no writes when the server stopped; the gap stands in it now"
+        );
+        self.shared.keep_gap(None);
         Ok(())
     }
 

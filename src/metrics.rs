@@ -15,7 +15,7 @@ use poem::{Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use crate::{network::Sender, pool::Pool};
+use crate::{caller::Recognized, network::Sender, pool::Pool};
 
 /// See the module.
 pub struct Metrics(pub Arc<Pool>);
@@ -43,6 +43,9 @@ impl Metrics {
                 "Metrics are for programs on this machine that ask it by its own name, and for whoever sends \
                  METRICS_TOKEN or an administrator's token as a bearer token.\n",
             );
+        }
+        if let Some(recognized) = request.extensions().get::<Recognized>() {
+            recognized.mark();
         }
         match exposition::text(&self.0) {
             Ok(text) => Response::builder()

@@ -46,7 +46,7 @@ use crate::{
     access::Access,
     auth::{Admission, Gatekeeper, Guesses, Penalty},
     body_memory::BodyMemory,
-    caller::Caller,
+    caller::{Caller, Recognized},
     config::LogFailure,
     gauges::Now,
     gemini::{
@@ -228,6 +228,7 @@ impl Proxy {
             return finished(response, id, page);
         }
         let too_slow = request.extensions().get::<TooSlow>().cloned();
+        let recognized = request.extensions().get::<Recognized>().cloned();
         let door = Door::at(&request);
         let (parts, body) = request.into_parts();
         let shape = shape_of_path(parts.uri.path());
@@ -249,7 +250,11 @@ impl Proxy {
             traces.called(id, &parts.headers);
         }
         record.copy_bodies(&self.request_log, &parts.headers, parts.uri.query().unwrap_or_default());
-        let response = match self.read(id, arrived, peer, secure, parts, &mut record) {
+        let read = self.read(id, arrived, peer, secure, parts, &mut record);
+        if let (Some(_), Some(recognized)) = (record.answered.client, recognized) {
+            recognized.mark();
+        }
+        let response = match read {
             Ok(asked) if asked.target.live => self.go_live(asked, door, record).await,
             Ok(asked) => self.attend(asked, body, record).await,
             Err(refusal) => {

@@ -102,6 +102,7 @@ impl Service {
     pub async fn open_by(config: Config, clock: Clock) -> Result<Self, Error> {
         let pool = Pool::open(&config, clock, Opening::Serves).await?;
         pool.import_environment(&config).await?;
+        pool.ledger.tell_kept_gap().await.map_err(|error| Error::Record("started", error))?;
         let ledger = pool.ledger.clone();
         // Before anybody waits for it. A panic in there was reported when it happened.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ledger.prepare_days()).await {

@@ -22,7 +22,7 @@ use super::{
     idempotency::{Asker, Repeats},
     problem::{Code, Problem, Wrong},
 };
-use crate::{auth::Session, pool::Pool};
+use crate::{auth::Session, caller::Recognized, pool::Pool};
 
 /// See the module.
 pub(super) struct Edge<E> {
@@ -73,6 +73,10 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
             body::drain(request.take_body(), most).await;
             return Err(Problem::unauthenticated());
         }
+        let recognized = request.extensions().get::<Recognized>().cloned().unwrap_or_default();
+        if session.is_some() {
+            recognized.mark();
+        }
         let _running = session.as_ref().map(|_| self.requests.token());
         let taken = body::take(request.take_body(), request.headers(), most, &self.pool.body_memory).await?;
         let (body, memory) = (taken.bytes, taken.memory);
@@ -101,7 +105,12 @@ impl<E: Endpoint<Output = Response> + 'static> Edge<E> {
         let call = async move {
             let _memory = memory;
             match routes.call(request).await {
-                Ok(response) => response,
+                Ok(response) => {
+                    if path == "/login" && response.status() == StatusCode::OK {
+                        recognized.mark();
+                    }
+                    response
+                }
                 Err(error) => of_framework(error, &method, &path, &query, &body),
             }
         };

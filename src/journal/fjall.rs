@@ -39,8 +39,8 @@ use self::{
     torn::End,
 };
 use super::{
-    Batch, Entry, Error, Journal, Numbered, SecretChange, Segment, SegmentSpan, refuse_unless_beyond,
-    transient::patiently,
+    Batch, Entry, Error, Journal, KeptGap, Numbered, SecretChange, Segment, SegmentSpan, kept::GapFile,
+    refuse_unless_beyond, transient::patiently,
 };
 use crate::locks::{Mutex, Rank, RwLock};
 
@@ -57,6 +57,7 @@ pub struct FjallJournal {
     /// None: it failed, was closed, and could not be opened anew yet.
     store: RwLock<Option<Store>>,
     head: File,
+    gap: Option<GapFile>,
     /// What it said when the journal was opened.
     known: Seq,
     last: Mutex<Seq>,
@@ -78,6 +79,8 @@ impl FjallJournal {
         let lock = torn::lock(path)?;
         let head = open_head(path).map_err(|error| failed("open `head` of")(error.into()))?;
         let known = read_head(&head).map_err(|error| failed("read `head` of")(error.into()))?;
+        // A disk that is full already, or read-only, has no room for it; a log can be read without.
+        let gap = GapFile::open(path).ok();
         let end = torn::take_off(path, known)?;
         drop(lock);
         let opened = match Opened::at(path, &end) {
@@ -103,6 +106,7 @@ impl FjallJournal {
             path: path.to_owned(),
             store: RwLock::ranked(Rank::Database, Some(store)),
             head,
+            gap,
             known,
             last: Mutex::ranked(Rank::JournalEnd, last),
             before: Mutex::default(),
@@ -157,6 +161,19 @@ impl FjallJournal {
 }
 
 impl Journal for FjallJournal {
+    fn keep_gap(&self, gap: Option<&KeptGap>) -> Result<(), Error> {
+        let Some(file) = &self.gap else { return Ok(()) };
+        file.write(gap).map_err(|source| Error::Store {
+            what: "write `gap` beside",
+            path: self.path.clone(),
+            source: source.into(),
+        })
+    }
+
+    fn kept_gap(&self) -> Option<KeptGap> {
+        self.gap.as_ref()?.read()
+    }
+
     fn append(&self, batch: Batch<'_>) -> Result<(), Error> {
         self.with(|store| {
             let mut last = self.last.lock();

@@ -134,6 +134,7 @@ impl Writer {
         self.shared.unrecorded.store(0, Ordering::Relaxed);
         self.sync_and_then(Box::new(move |synced| {
             if synced.is_ok() {
+                shared.keep_gap(None);
                 shared.failing.send_replace(false);
                 tracing::warn!(unrecorded, "the log was opened anew and goes on; the gap stands in it");
             }

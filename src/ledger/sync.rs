@@ -38,8 +38,11 @@ const AGAIN: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2_000 });
 /// So much before the next day its place is made in any case.
 const AT_LAST: Millis = 3_600_000;
-/// A place that could not be made is tried again after this.
-const UNMADE: Duration = Duration::from_secs(60);
+/// A place that was not made is tried again after this.
+const UNMADE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 60_000 });
+/// Making a place takes some twenty syncs, and whoever appends or stops waits for all of them: on a disk whose syncs take
+/// longer than this it is left to the last hour.
+const QUICK: Duration = Duration::from_millis(100);
 
 /// A handle on the thread; dropped, it syncs what is left and ends.
 pub(super) struct Syncer {
@@ -66,8 +69,12 @@ impl Syncer {
                         days.make_next(&shared, false);
                     }
                     Err(RecvTimeoutError::Timeout) => days.make_next(&shared, true),
-                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        shared.keep_what_is_missed();
+                        return;
+                    }
                 }
+                shared.keep_what_is_missed();
                 healer.look();
             }
         })?;
@@ -121,16 +128,17 @@ fn sync(shared: &Shared) -> Result<(), Arc<journal::Error>> {
 #[derive(Default)]
 struct Days {
     made: Option<Segment>,
-    failed: Option<Instant>,
+    put_off: Option<Instant>,
 }
 
 impl Days {
-    /// Makes the next day's place, in a moment that is quiet, or at last in any. While it is made nobody appends.
+    /// Makes the next day's place, in a moment that is quiet on a quick disk, or at last in any. While it is made nobody
+    /// appends.
     fn make_next(&mut self, shared: &Shared, quiet: bool) {
         let now = shared.clock.now();
         let next = day_of(now) + 1;
         let late = DAY_MS - now.rem_euclid(DAY_MS) <= AT_LAST;
-        let tired = self.failed.is_some_and(|failed| failed.elapsed() < UNMADE);
+        let tired = self.put_off.is_some_and(|since| since.elapsed() < UNMADE);
         if self.made == Some(next) || tired || !(quiet || late) || !shared.days_ahead.load(Ordering::Relaxed)
         {
             return;
@@ -138,10 +146,15 @@ impl Days {
         if shared.failure().is_some() {
             return;
         }
+        let began = Instant::now();
+        if !late && (sync(shared).is_err() || began.elapsed() > QUICK) {
+            self.put_off = Some(Instant::now());
+            return;
+        }
         match shared.journal.prepare(next) {
-            Ok(()) => *self = Self { made: Some(next), failed: None },
+            Ok(()) => *self = Self { made: Some(next), put_off: None },
             Err(error) => {
-                self.failed = Some(Instant::now());
+                self.put_off = Some(Instant::now());
                 tracing::warn!(%error, "the next day's place in the log is not made yet");
             }
         }

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     bounds::{HEAD_BYTES, UNREAD_TIME},
+    caller::Recognized,
     gauges::Connections,
     lifecycle::Lifecycle,
     network::Range,
@@ -104,7 +105,7 @@ where
         };
         let close = close.child_token();
         let exempt = trusted().iter().any(|range| range.contains(remote.ip()));
-        let Some(place) = places.enter(remote.ip(), exempt, close.clone()) else { continue };
+        let Some((place, recognized)) = places.enter(remote.ip(), exempt, close.clone()) else { continue };
         // Small events go out at once; a socket that cannot do that serves as well.
         let _ = socket.set_nodelay(true);
         // A client that neither reads nor leaves would hold its key's place for ever.
@@ -112,7 +113,7 @@ where
         let _ = options.set_tcp_user_timeout(Some(UNREAD_TIME));
         // Or megabytes would wait in the system for a client that reads slowly, and nobody could tell.
         let _ = options.set_tcp_notsent_lowat(pacing::UNSENT);
-        let ends = Ends { local, remote, draining: draining.clone(), close };
+        let ends = Ends { local, remote, recognized, draining: draining.clone(), close };
         connections.spawn(connection(socket, Arc::new(Watch::new(place)), ends, Arc::clone(&app)));
     }
     drop(listener);
@@ -175,6 +176,7 @@ impl Crowd {
 struct Ends {
     local: SocketAddr,
     remote: SocketAddr,
+    recognized: Recognized,
     draining: CancellationToken,
     close: CancellationToken,
 }
@@ -189,7 +191,7 @@ async fn connection(
     ends: Ends,
     app: Arc<impl Endpoint<Output = Response> + 'static>,
 ) {
-    let Ends { local, remote, draining, close } = ends;
+    let Ends { local, remote, recognized, draining, close } = ends;
     // Until a client says something it gets no buffer.
     tokio::select! {
         _ = socket.readable() => {}
@@ -203,6 +205,7 @@ async fn connection(
         let (local, remote) = (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(remote)));
         let mut request = Request::from((request, local, remote, http::uri::Scheme::HTTP));
         request.extensions_mut().insert(too_slow.clone());
+        request.extensions_mut().insert(recognized.clone());
         async move {
             // A connection that has to go serves no more requests.
             let Some(under_way) = under_way else { return Err(std::io::ErrorKind::ConnectionAborted.into()) };

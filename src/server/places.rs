@@ -2,7 +2,8 @@
 //!
 //! Owns the bound on open connections and on what clients without a request under way hold in memory. Refuses to close
 //! a connection whose request is under way. Its invariant: while one connection is idle, a newcomer gets in; the one
-//! that goes is the oldest idle one of the address group that holds most.
+//! that goes is the oldest idle one of the address group that holds most, and one whose client has shown who it is goes
+//! only where all others have gone ([`Standing`]).
 //!
 //! What each request touches are two numbers of its own slot; the lock is taken when a connection opens, closes, or has
 //! to go.
@@ -13,7 +14,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bounds::{HEAD_TIME, HEADS_BYTES, IDLE_TIME},
+    caller::Recognized,
     gauges::Connections,
     locks::Mutex,
     network,
@@ -34,6 +36,26 @@ use crate::{
 const LEAVING: usize = 32;
 /// What a connection may hold before it counts: the buffer that each begins with, in bytes.
 const FREE: usize = 8 << 10;
+
+/// So long an address counts as one of a client that has shown who it is, after its last connection has ended.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+/// So many such addresses are kept.
+const REGULARS: usize = 1_024;
+/// So long a new connection from such an address has to show it again.
+const DOUBT: Duration = Duration::from_secs(2);
+
+/// Who goes later when somebody has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// Has shown nothing.
+    Stranger,
+    /// Has shown nothing and is new, from an address where others did.
+    Newcomer,
+    /// Sent a right credential on this connection.
+    Recognized,
+    /// A reverse proxy of the operator's: many clients come from it.
+    Exempt,
+}
 
 /// What a connection does; in its slot beside the millisecond since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +115,29 @@ impl Slot {
 
 /// Connections from one IPv4 address, or from one /64 of IPv6.
 #[derive(Default)]
-struct Group(AtomicUsize);
+struct Group {
+    open: AtomicUsize,
+    /// One of them has shown who it is.
+    recognized: Arc<AtomicBool>,
+}
+
+impl Group {
+    fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn is_recognized(&self) -> bool {
+        self.recognized.load(Ordering::Relaxed)
+    }
+}
 
 struct Taken {
     address: IpAddr,
     group: Arc<Group>,
-    /// A reverse proxy of the operator's: many clients come from it.
     exempt: bool,
+    recognized: Recognized,
+    /// Milliseconds since the start.
+    entered: u64,
     leaving: bool,
     close: CancellationToken,
 }
@@ -108,6 +146,8 @@ struct Table {
     free: Vec<usize>,
     taken: Vec<Option<Taken>>,
     groups: HashMap<IpAddr, Arc<Group>>,
+    /// Addresses of clients that had shown who they are and are gone, each with when the last one went.
+    regulars: HashMap<IpAddr, u64>,
     /// Those that have a place.
     open: usize,
     /// Those that were told to go and have not gone yet.
@@ -138,6 +178,7 @@ impl Places {
             free: (0..slots).rev().collect(),
             taken: std::iter::repeat_with(|| None).take(slots).collect(),
             groups: HashMap::new(),
+            regulars: HashMap::new(),
             open: 0,
             leaving: 0,
             closed_for_room: 0,
@@ -207,42 +248,69 @@ impl Places {
         address: IpAddr,
         exempt: bool,
         close: CancellationToken,
-    ) -> Option<Place> {
+    ) -> Option<(Place, Recognized)> {
         let address = network::group(address);
+        let now = self.now();
         let mut table = self.table.lock();
-        let held = table.groups.get(&address).map_or(0, |group| group.0.load(Ordering::Relaxed));
-        let full = table.open >= self.most;
-        if full {
-            self.give_up(&mut table, Some(address));
-        } else if !exempt && held >= self.share(&table) {
-            self.give_up_own(&mut table, address);
-        }
-        let grew = table.groups.get(&address).map_or(0, |group| group.0.load(Ordering::Relaxed)) >= held;
-        let refused = table.open >= self.most || (!full && !exempt && grew && held >= self.share(&table));
-        let slot = if refused { None } else { table.free.pop() };
+        let group = table.group(address, now);
+        let over = !exempt && group.open() >= self.share(&table, group.is_recognized());
+        let has_room = if over {
+            self.give_up_own(&mut table, address)
+        } else {
+            table.open < self.most || self.give_up(&mut table, Some(address))
+        };
+        let slot = if has_room { table.free.pop() } else { None };
         let Some(slot) = slot else {
             table.refused += 1;
             return None;
         };
-        let group = Arc::clone(table.groups.entry(address).or_default());
-        group.0.fetch_add(1, Ordering::Relaxed);
+        group.open.fetch_add(1, Ordering::Relaxed);
+        let recognized = Recognized::at(&group.recognized);
+        table.groups.insert(address, Arc::clone(&group));
         table.open += 1;
-        let taken = Taken { address, group, exempt, leaving: false, close };
+        let taken = Taken {
+            address,
+            group,
+            exempt,
+            recognized: recognized.clone(),
+            entered: now,
+            leaving: false,
+            close,
+        };
         if let Some(place) = table.taken.get_mut(slot) {
             *place = Some(taken);
         }
         self.slot(slot).held.store(0, Ordering::Relaxed);
-        self.slot(slot).stamp.store(Stamp::new(Doing::Head, self.now()).0, Ordering::Release);
-        Some(Place { places: Arc::clone(self), slot })
+        self.slot(slot).stamp.store(Stamp::new(Doing::Head, now).0, Ordering::Release);
+        Some((Place { places: Arc::clone(self), slot }, recognized))
     }
 
     /// How many one address group may hold: all, until three quarters are taken; from then on an equal share of all
-    /// groups and one more, so that there is something left for the next one; a sixteenth in any case.
-    fn share(&self, table: &Table) -> usize {
+    /// groups and one more, so that there is something left for the next one; a sixteenth in any case. Strangers take
+    /// nothing from the share of those who have shown who they are.
+    fn share(&self, table: &Table, recognized: bool) -> usize {
         if table.open < self.most - self.most / 4 {
             return usize::MAX;
         }
-        (self.most / (table.groups.len() + 1)).max(self.most / 16).max(1)
+        let groups = match recognized {
+            true => table.groups.values().filter(|group| group.is_recognized()).count(),
+            false => table.groups.len(),
+        };
+        (self.most / (groups + 1)).max(self.most / 16).max(1)
+    }
+
+    fn standing(taken: &Taken, now: u64) -> Standing {
+        if taken.exempt {
+            Standing::Exempt
+        } else if taken.recognized.is_marked() {
+            Standing::Recognized
+        } else if taken.group.is_recognized()
+            && u128::from(now.saturating_sub(taken.entered)) < DOUBT.as_millis()
+        {
+            Standing::Newcomer
+        } else {
+            Standing::Stranger
+        }
     }
 
     /// Those that could go, each with what it does.
@@ -253,11 +321,12 @@ impl Places {
         })
     }
 
-    /// The oldest idle one goes, of the group that holds most, `newcomer`'s with the newcomer.
+    /// The oldest idle one goes, of the least standing and of the group that holds most, `newcomer`'s with the newcomer.
     fn give_up(&self, table: &mut Table, newcomer: Option<IpAddr>) -> bool {
+        let now = self.now();
         let victim = self.candidates(table).min_by_key(|(_, taken, stamp)| {
-            let count = taken.group.0.load(Ordering::Relaxed) + usize::from(newcomer == Some(taken.address));
-            (taken.exempt, Reverse(count), stamp.since())
+            let count = taken.group.open() + usize::from(newcomer == Some(taken.address));
+            (Self::standing(taken, now), Reverse(count), stamp.since())
         });
         let victim = victim.map(|(slot, _, stamp)| (slot, stamp));
         let gave = victim.is_some_and(|(slot, stamp)| self.close(table, slot, stamp));
@@ -266,11 +335,14 @@ impl Places {
     }
 
     /// The oldest idle one of this group goes.
-    fn give_up_own(&self, table: &mut Table, address: IpAddr) {
+    fn give_up_own(&self, table: &mut Table, address: IpAddr) -> bool {
         let own = self.candidates(table).filter(|(_, taken, _)| taken.address == address);
-        let victim = own.min_by_key(|(_, _, stamp)| stamp.since()).map(|(slot, _, stamp)| (slot, stamp));
+        let now = self.now();
+        let victim = own.min_by_key(|(_, taken, stamp)| (Self::standing(taken, now), stamp.since()));
+        let victim = victim.map(|(slot, _, stamp)| (slot, stamp));
         let gave = victim.is_some_and(|(slot, stamp)| self.close(table, slot, stamp));
         table.closed_for_room += u64::from(gave);
+        gave
     }
 
     /// Somebody goes, because descriptors have run out all the same.
@@ -291,7 +363,7 @@ impl Places {
         let (address, group) = (taken.address, Arc::clone(&taken.group));
         table.open -= 1;
         table.leaving += 1;
-        leave_group(table, address, &group);
+        table.leave(address, &group, self.now());
         self.let_go(numbers);
         true
     }
@@ -331,9 +403,31 @@ impl Places {
     }
 }
 
-fn leave_group(table: &mut Table, address: IpAddr, group: &Group) {
-    if group.0.fetch_sub(1, Ordering::Relaxed) == 1 {
-        table.groups.remove(&address);
+impl Table {
+    /// The connections from there; none yet, perhaps.
+    fn group(&self, address: IpAddr, now: u64) -> Arc<Group> {
+        if let Some(group) = self.groups.get(&address) {
+            return Arc::clone(group);
+        }
+        let left = self.regulars.get(&address);
+        let known = left.is_some_and(|left| u128::from(now.saturating_sub(*left)) < REMEMBERED.as_millis());
+        Arc::new(Group { open: AtomicUsize::new(0), recognized: Arc::new(AtomicBool::new(known)) })
+    }
+
+    /// A connection has left its group.
+    fn leave(&mut self, address: IpAddr, group: &Group, now: u64) {
+        if group.open.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        self.groups.remove(&address);
+        if !group.is_recognized() {
+            return;
+        }
+        if self.regulars.len() >= REGULARS && !self.regulars.contains_key(&address) {
+            let oldest = self.regulars.iter().min_by_key(|(_, left)| **left).map(|(address, _)| *address);
+            oldest.map(|oldest| self.regulars.remove(&oldest));
+        }
+        self.regulars.insert(address, now);
     }
 }
 
@@ -404,7 +498,7 @@ impl Drop for Place {
             table.leaving -= 1;
         } else {
             table.open -= 1;
-            leave_group(&mut table, taken.address, &taken.group);
+            table.leave(taken.address, &taken.group, self.places.now());
         }
         table.free.push(self.slot);
         drop(table);

@@ -159,6 +159,33 @@ async fn each_days_place_is_made_before_the_day_begins_and_off_the_ledgers_threa
     assert_eq!(prepared(3).await, [today, today + 1, today + 2]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_slow_disk_the_next_days_place_waits_for_the_last_hour() {
+    const HOUR: Millis = 3_600_000;
+    let (journal, time) = (Staged::new(), Time::new());
+    let ledger = open_with(&journal, &time, Vec::new()).unwrap();
+    let today = writer::day_of(START);
+    journal.disk.shut();
+    ledger.prepare_days().unwrap();
+    let (slow, began) = (Arc::clone(&journal), std::time::Instant::now());
+    tokio::task::spawn_blocking(move || slow.disk.wait_for(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let prepared = || journal.prepared.lock().unwrap().clone();
+    journal.disk.open();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(began.elapsed() > Duration::from_secs(2) || prepared() == [today], "{:?}", prepared());
+    // However slow it is, the first record of the day does not wait.
+    journal.disk.shut();
+    time.set((today as Millis + 1) * 24 * HOUR - HOUR);
+    let made = async {
+        while prepared() != [today, today + 1] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), made).await.expect("the place is made");
+    journal.disk.open();
+}
+
 /// Whoever waits while a sync runs is served by the next one, all together.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_wait_share_one_sync() {

@@ -14,12 +14,22 @@ impl Stage {
 
     fn enter(&self, from: &str) -> Option<(Place, CancellationToken)> {
         let close = CancellationToken::new();
-        Some((self.0.enter(address(from), false, close.clone())?, close))
+        Some((self.0.enter(address(from), false, close.clone())?.0, close))
+    }
+
+    /// One that brings a right credential at once.
+    fn recognized(&self, from: &str) -> Option<(Place, CancellationToken)> {
+        let close = CancellationToken::new();
+        let (place, recognized) = self.0.enter(address(from), false, close.clone())?;
+        assert!(place.begin());
+        recognized.mark();
+        place.end(0);
+        Some((place, close))
     }
 
     fn exempt(&self, from: &str) -> Option<(Place, CancellationToken)> {
         let close = CancellationToken::new();
-        Some((self.0.enter(address(from), true, close.clone())?, close))
+        Some((self.0.enter(address(from), true, close.clone())?.0, close))
     }
 
     fn pass(&self, time: Duration) {
@@ -96,6 +106,52 @@ fn reverse_proxies_give_up_places_last() {
     assert!(next[0].0.begin());
     let _last = stage.enter("10.0.0.3").unwrap();
     assert_eq!((gone(&proxied), gone(&next)), (vec![0], vec![]));
+}
+
+#[test]
+fn who_has_shown_a_credential_gives_up_places_after_all_strangers() {
+    let stage = Stage::new(8);
+    // Most of one address, and the oldest: that is how a pool's own applications are.
+    let apps: Vec<_> = (0..4).filter_map(|_| stage.recognized("10.0.0.1")).collect();
+    stage.pass(Duration::from_millis(5));
+    let newcomer = vec![stage.enter("10.0.0.1").unwrap()];
+    let enter = |n: u8| stage.enter(&format!("10.1.0.{n}")).unwrap();
+    let mut strangers: Vec<_> = (1..=5).map(enter).collect();
+    assert_eq!((gone(&apps), gone(&newcomer), gone(&strangers)), (vec![], vec![], vec![0, 1]));
+    // What has not shown it within a moment is as any other.
+    stage.pass(DOUBT);
+    strangers.push(enter(6));
+    assert_eq!((gone(&apps), gone(&newcomer)), (vec![], vec![0]), "it is of the address that has most");
+    assert_eq!(gone(&strangers), [0, 1]);
+    for (place, _) in &strangers[2..] {
+        assert!(place.begin());
+    }
+    let _last = enter(7);
+    assert_eq!(gone(&apps), [0], "there is nobody else");
+}
+
+#[test]
+fn an_address_is_remembered_for_a_while() {
+    let stage = Stage::new(2);
+    drop(stage.recognized("10.0.0.1").unwrap());
+    let back = vec![stage.enter("10.0.0.1").unwrap()];
+    let stranger = vec![stage.enter("10.0.0.2").unwrap()];
+    let third = vec![stage.enter("10.0.0.3").unwrap()];
+    assert_eq!((gone(&back), gone(&stranger)), (vec![], vec![0]), "though it is the older one");
+    drop((back, stranger, third));
+    stage.pass(REMEMBERED);
+    let _back = stage.enter("10.0.0.1").unwrap();
+    assert!(!stage.0.table.lock().groups[&address("10.0.0.1")].is_recognized());
+}
+
+#[test]
+fn strangers_take_nothing_from_the_share_of_those_who_are_known() {
+    let stage = Stage::new(64);
+    let _crowd: Vec<_> = (0..60).filter_map(|n| stage.enter(&format!("10.1.0.{n}"))).collect();
+    let busy = || stage.recognized("10.0.0.1").filter(|(place, _)| place.begin());
+    let app: Vec<_> = std::iter::repeat_with(busy).map_while(|place| place).take(40).collect();
+    assert_eq!(app.len(), 32, "half, as there could be one other");
+    assert!(gone(&app).is_empty());
 }
 
 #[test]

@@ -225,6 +225,14 @@ async fn a_full_disk_ends_the_process_where_its_supervisor_wants_to_know() {
     disk.free();
     let server = setup.start();
     assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    // What the process that ended could not record, the next one tells; and only once.
+    let (setup, _) = server.stop();
+    let (setup, _) = setup.start().stop();
+    let gaps = of_type(&setup.log(), "LogGap");
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(gaps[0]["unrecorded"].as_u64().unwrap() > 0, "{gaps:?}");
+    assert!(gaps[0]["cause"].as_str().unwrap().contains("No space left on device"), "{gaps:?}");
+    audited(&setup);
 }
 
 #[tokio::test]
@@ -310,4 +318,28 @@ async fn without_a_log_an_operator_comes_in_and_reads() {
         seen.push(answer.send().await.unwrap().status().as_u16());
     }
     assert_eq!(seen, [401, 401, 401, 401, 401, 429]);
+}
+
+/// The command line looks, with a server and without one; nothing that it reads is copied first.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_reads_on_a_full_disk() {
+    let Some(Stage { server, disk, google: _google }) = stage("continue").await else { return };
+    assert_eq!(server.app().generate("gemini-2.5-flash", "Hello").await.0, 200);
+    disk.fill();
+    let looks = |setup: &Setup| {
+        for command in
+            [&["status"][..], &["keys", "list"], &["events", "list", "--limit", "3"], &["audit", "verify"]]
+        {
+            let output = setup.run(command, "");
+            let (out, err) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{command:?}: {out}{err}");
+            assert!(!out.is_empty() || command[0] == "audit", "{command:?} said nothing");
+        }
+    };
+    looks(&server.setup);
+    let (setup, said) = server.stop();
+    assert!(!said.contains("panic"), "{said}");
+    looks(&setup);
+    drop(disk);
 }

@@ -83,6 +83,8 @@ export const en = {
 
   logFails: 'The log takes no writes. What the pool does now is not recorded, or it refuses requests (LOG_FAILURE). Look at the disk: once it takes writes again, the log goes on by itself.',
   unrecorded: (count: string) => `${count} events could not be recorded. The log has a gap there.`,
+  missed: (count: string, from: string, to: string) => `The log took no writes from ${from} to ${to}: ${count} events are not recorded.`,
+  eventLink: 'Event',
   newer: 'A newer version recorded changes that this one does not understand: they are not in force. Start the newer version again.',
   queued: (count: string) => `${count} events wait to be written: the disk does not keep up.`,
   openToAll: 'There is no access key: everybody who reaches the port uses your keys (ALLOW_ANONYMOUS).',
@@ -179,6 +181,8 @@ export const zh: typeof en = {
 
   logFails: '日誌無法寫入。目前的活動不會留下紀錄，或請求會被拒絕（依 LOG_FAILURE 而定）。請檢查磁碟：可以寫入之後，日誌會自行恢復。',
   unrecorded: (count) => `有 ${count} 個事件沒能記錄下來，日誌在那裡有缺口。`,
+  missed: (count, from, to) => `${from} 至 ${to} 之間日誌無法寫入，有 ${count} 個事件沒有記錄。`,
+  eventLink: '事件',
   newer: '較新的版本記錄了這個版本看不懂的變更，因此這些變更沒有生效。請改用較新的版本啟動。',
   queued: (count) => `有 ${count} 個事件等待寫入：磁碟速度跟不上。`,
   openToAll: '沒有任何存取金鑰：連得到這個連接埠的人都在使用您的金鑰（ALLOW_ANONYMOUS）。',
