@@ -454,13 +454,17 @@ impl Ledger {
         self.shared.failing.subscribe()
     }
 
-    /// Makes this day's place in the log, and has each next day's made before it begins: the first traffic of a day
-    /// waits for no disk. Blocks.
+    /// Makes this day's place in the log and the spaces of derived rows, and has each next day's place made before it
+    /// begins: neither the first traffic of a day nor the first rows wait for the disk. Blocks.
     ///
     /// # Errors
     /// [`journal::Error`].
-    pub fn prepare_days(&self) -> Result<(), journal::Error> {
+    pub fn prepare(&self, spaces: &[&'static str]) -> Result<(), journal::Error> {
         let now = self.shared.clock.now().max(self.state().at);
+        // A space of derived rows takes some twenty syncs too, in which nobody appends.
+        for space in [checkpoint::SPACE, unknown::SPACE].iter().chain(spaces) {
+            self.shared.journal.write(space, &[])?;
+        }
         self.shared.journal.prepare(writer::day_of(now))?;
         self.shared.days_ahead.store(true, Ordering::Relaxed);
         Ok(())

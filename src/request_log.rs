@@ -50,6 +50,9 @@ use crate::{
     settings::Settings,
 };
 
+/// The spaces of its derived rows.
+pub const SPACES: [&str; 2] = [store::SPACE, bodies::SPACE];
+
 /// How long a question waits for the index to be whole, before it is answered by what there is.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Events read from the log at once.

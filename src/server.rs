@@ -36,6 +36,7 @@ use crate::{
     metrics::Metrics,
     pool::{self, ADDRESS_FILE, Opening, Pool},
     proxy::{Parts, Proxy},
+    request_log,
     settings::Settings,
 };
 
@@ -105,7 +106,9 @@ impl Service {
         pool.ledger.tell_kept_gap().await.map_err(|error| Error::Record("started", error))?;
         let ledger = pool.ledger.clone();
         // Before anybody waits for it. A panic in there was reported when it happened.
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ledger.prepare_days()).await {
+        if let Ok(Err(error)) =
+            tokio::task::spawn_blocking(move || ledger.prepare(&request_log::SPACES)).await
+        {
             tracing::warn!(%error, "this day's place in the log is made with its first traffic");
         }
         Ok(Self { pool, config })

@@ -38,7 +38,7 @@ pub(super) const EVERY: Seq = 50_000;
 /// Full ones kept.
 const FULL_KEPT: usize = 2;
 
-const SPACE: &str = "checkpoints";
+pub(super) const SPACE: &str = "checkpoints";
 /// Bytes of a row: a large one would hold up the record's own writes.
 const PART: usize = 64 << 10;
 const HEADER: usize = 2 + 32 + 32;

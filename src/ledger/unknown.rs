@@ -10,7 +10,7 @@ use projections::{Class, Event, Recorded, Seq, event::TYPES};
 
 use crate::journal::{self, Journal, derived::Put};
 
-const SPACE: &str = "unknown-events";
+pub(super) const SPACE: &str = "unknown-events";
 /// Kinds that are told; a newer program knows a few more than this one.
 const MOST: usize = 64;
 

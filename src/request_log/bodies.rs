@@ -31,7 +31,7 @@ use crate::{
     settings::Settings,
 };
 
-const SPACE: &str = "bodies";
+pub(super) const SPACE: &str = "bodies";
 /// Bytes kept of a body.
 pub const MOST: usize = 64 << 10;
 /// Bytes copied beyond that, so that a credential at the cut is seen whole.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::ledger::{Derived, OpenError};
 
-const SPACE: &str = "requests";
+pub(super) const SPACE: &str = "requests";
 /// The format of these rows; another one is made anew.
 const FORMAT: u64 = 1;
 /// Rows read at once: those of columns are large.

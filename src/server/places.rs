@@ -255,9 +255,10 @@ impl Places {
         let group = table.group(address, now);
         let over = !exempt && group.open() >= self.share(&table, group.is_recognized());
         let has_room = if over {
-            self.give_up_own(&mut table, address)
+            let strangers = group.is_recognized() && self.give_up(&mut table, None, Standing::Stranger);
+            strangers || self.give_up_own(&mut table, address)
         } else {
-            table.open < self.most || self.give_up(&mut table, Some(address))
+            table.open < self.most || self.give_up(&mut table, Some(address), Standing::Exempt)
         };
         let slot = if has_room { table.free.pop() } else { None };
         let Some(slot) = slot else {
@@ -322,9 +323,11 @@ impl Places {
     }
 
     /// The oldest idle one goes, of the least standing and of the group that holds most, `newcomer`'s with the newcomer.
-    fn give_up(&self, table: &mut Table, newcomer: Option<IpAddr>) -> bool {
+    /// Nobody above `most` does.
+    fn give_up(&self, table: &mut Table, newcomer: Option<IpAddr>, most: Standing) -> bool {
         let now = self.now();
-        let victim = self.candidates(table).min_by_key(|(_, taken, stamp)| {
+        let candidates = self.candidates(table).filter(|(_, taken, _)| Self::standing(taken, now) <= most);
+        let victim = candidates.min_by_key(|(_, taken, stamp)| {
             let count = taken.group.open() + usize::from(newcomer == Some(taken.address));
             (Self::standing(taken, now), Reverse(count), stamp.since())
         });
@@ -347,7 +350,7 @@ impl Places {
 
     /// Somebody goes, because descriptors have run out all the same.
     pub(super) fn make_room(&self) -> bool {
-        self.give_up(&mut self.table.lock(), None)
+        self.give_up(&mut self.table.lock(), None, Standing::Exempt)
     }
 
     /// Tells one to go, unless its request has begun by now.

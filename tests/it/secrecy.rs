@@ -111,7 +111,7 @@ async fn busy(server: &Server) -> Vec<u8> {
         ("/v1beta/cachedContents/of-somebody-else", json!({})),
         ("/v1beta/models/../x", json!({})),
     ];
-    for _ in 0..12 {
+    for round in 0..12 {
         for (path, body) in &paths {
             let asks = [
                 server.app().post(path, body),
@@ -125,7 +125,9 @@ async fn busy(server: &Server) -> Vec<u8> {
                     .post(path, body)
                     .header("authorization", "Bearer second-client-key-0002"),
             ];
-            for ask in asks {
+            // More wrong access keys than this from one address are answered late.
+            let asks = asks.into_iter().enumerate().filter(|(who, _)| round == 0 || !matches!(who, 1 | 2));
+            for (_, ask) in asks {
                 let answer = ask.send().await.unwrap();
                 all.extend(format!("{:?}", answer.headers()).into_bytes());
                 // A body that breaks off is one of the things tried here.

@@ -144,7 +144,7 @@ async fn each_days_place_is_made_before_the_day_begins_and_off_the_ledgers_threa
     let ledger = open_with(&journal, &time, Vec::new()).unwrap();
     let today = writer::day_of(START);
     assert_eq!(*journal.prepared.lock().unwrap(), [0; 0], "not for whoever only looks");
-    ledger.prepare_days().unwrap();
+    ledger.prepare(&[]).unwrap();
     let prepared = async |count| {
         let made = async {
             while journal.prepared.lock().unwrap().len() < count {
@@ -166,7 +166,7 @@ async fn on_a_slow_disk_the_next_days_place_waits_for_the_last_hour() {
     let ledger = open_with(&journal, &time, Vec::new()).unwrap();
     let today = writer::day_of(START);
     journal.disk.shut();
-    ledger.prepare_days().unwrap();
+    ledger.prepare(&[]).unwrap();
     let (slow, began) = (Arc::clone(&journal), std::time::Instant::now());
     tokio::task::spawn_blocking(move || slow.disk.wait_for(1)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;

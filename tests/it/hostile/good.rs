@@ -74,6 +74,7 @@ struct Shared {
     origin: String,
     over: Arc<AtomicBool>,
     log_may_be_lost: Arc<AtomicBool>,
+    began: Instant,
     watch: Arc<Mutex<Watch>>,
 }
 
@@ -87,6 +88,7 @@ impl Shared {
     }
 
     fn wrong(&self, what: String) {
+        let what = format!("{:.1} s: {what}", self.began.elapsed().as_secs_f32());
         self.note(|watch| watch.wrong.push(what));
     }
 }
@@ -110,6 +112,7 @@ impl Good {
             origin: server.origin.clone(),
             over: Arc::default(),
             log_may_be_lost: Arc::default(),
+            began: Instant::now(),
             watch: Arc::default(),
         };
         let mut tasks = JoinSet::new();
