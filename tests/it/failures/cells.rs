@@ -222,18 +222,20 @@ async fn backup(failure: Failure) {
         assert!(!output.status.success());
         let left = ["here.backup", "here.backup.part"].map(|name| target.with_file_name(name).exists());
         assert_eq!(left, [false; 2], "{}", String::from_utf8_lossy(&output.stderr));
+        stage.end();
     } else {
         assert_eq!(answer.status(), 200);
         let bytes = answer.bytes().await.unwrap();
         assert!(began.elapsed() < 3 * SLOW, "{:?}", began.elapsed());
         let file = stage.server.setup.folder.path().join("one.backup");
         std::fs::write(&file, bytes).unwrap();
+        // What is restored elsewhere is not this machine's trouble.
+        stage.end();
         let into = stage.server.setup.folder.path().join("restored");
         let arguments = ["restore", file.to_str().unwrap(), "--into", into.to_str().unwrap()];
         let output = stage.server.setup.run(&arguments, "");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    stage.end();
 }
 
 /// The stop is in good order and in time, whatever is missing.
