@@ -167,13 +167,16 @@ async fn on_a_slow_disk_the_next_days_place_waits_for_the_last_hour() {
     let today = writer::day_of(START);
     journal.disk.shut();
     ledger.prepare(&[]).unwrap();
-    let (slow, began) = (Arc::clone(&journal), std::time::Instant::now());
+    let slow = Arc::clone(&journal);
     tokio::task::spawn_blocking(move || slow.disk.wait_for(1)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     let prepared = || journal.prepared.lock().unwrap().clone();
+    let opened = std::time::Instant::now();
     journal.disk.open();
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert!(began.elapsed() > Duration::from_secs(2) || prepared() == [today], "{:?}", prepared());
+    let seen = prepared();
+    // Beyond that it is tried again, on a disk that is quick by now.
+    assert!(opened.elapsed() > Duration::from_millis(250) || seen == [today], "{seen:?}");
     // However slow it is, the first record of the day does not wait.
     journal.disk.shut();
     time.set((today as Millis + 1) * 24 * HOUR - HOUR);
