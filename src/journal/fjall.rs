@@ -251,7 +251,11 @@ impl Journal for FjallJournal {
         *place = Some(store);
         drop(place);
         // What a failed sync left in the write-ahead log may be in memory alone, and no later sync tells.
-        self.with(Store::write_all_out)
+        self.with(|store| {
+            store.write_all_out()?;
+            store.wait_until_quiet();
+            Ok(())
+        })
     }
 
     fn last(&self) -> Seq {

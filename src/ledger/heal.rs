@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use projections::{Class, Event, Recorded, State, event::LogGap, keys::Keys, resources::Resources};
-use tokio::sync::mpsc;
+use projections::{Class, Event, Recorded, Seq, State, event::LogGap, keys::Keys, resources::Resources};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Message, Shared, audit, replay::PAGE, writer::Writer};
 use crate::journal::{
@@ -75,19 +75,16 @@ impl Writer {
         self.show(&unrecorded);
     }
 
-    /// Goes on with a journal that was opened anew, if it ends as it was written.
+    /// Where the log ends, as it was written: nothing is appended behind it as long as the log is lost.
+    fn end(&self) -> End {
+        End { seq: self.shared.state.read().seq, hash: self.hash }
+    }
+
+    /// Goes on with a journal that was opened anew, and ends as it was written.
     fn heal(&mut self) {
         let Some(failure) = self.shared.failure.lock().clone().filter(|failure| !failure.lasting) else {
             return;
         };
-        match self.end_is_proven() {
-            Ok(true) => {}
-            Ok(false) => return self.shared.fail_for_good(journal::Error::NotAsWritten),
-            Err(error) => {
-                tracing::warn!(error = audit::told(&error), "the log was opened anew and cannot be read yet");
-                return;
-            }
-        }
         let (late, lost) = self
             .missed
             .as_mut()
@@ -140,15 +137,23 @@ impl Writer {
             }
         }));
     }
+}
 
+/// Where the log ends, and the hash of its last link.
+struct End {
+    seq: Seq,
+    hash: ChainHash,
+}
+
+impl End {
     /// Whether the journal holds what was written since it was last known to be on the disk, link by link, and nothing
     /// behind it.
-    fn end_is_proven(&self) -> Result<bool, journal::Error> {
-        let (journal, last) = (self.shared.journal.as_ref(), self.shared.state.read().seq);
-        if journal.last() != last {
+    fn is_proven(&self, shared: &Shared) -> Result<bool, journal::Error> {
+        let journal = shared.journal.as_ref();
+        if journal.last() != self.seq {
             return Ok(false);
         }
-        let mut at = self.shared.counters.synced_through().min(last);
+        let mut at = shared.counters.synced_through().min(self.seq);
         let mut hash = ChainHash::START;
         if at > 0 {
             match journal.record(at)?.as_deref().and_then(ChainHash::of) {
@@ -156,7 +161,7 @@ impl Writer {
                 None => return Ok(false),
             }
         }
-        while at < last {
+        while at < self.seq {
             let entries = journal.read(at, PAGE)?;
             for entry in &entries {
                 let decoded = codec::decode(entry.seq, &entry.frame, Some(&hash));
@@ -209,18 +214,33 @@ impl Healer {
             return;
         }
         match self.shared.journal.reopen() {
-            Ok(()) => {
-                let heal = Message::Command(Box::new(|writer: &mut Writer| writer.heal()));
-                // None, or no more: the service is stopping.
-                if let Some(ledger) = self.ledger.upgrade() {
-                    let _ = ledger.blocking_send(heal);
-                }
-            }
+            Ok(()) => self.prove_and_heal(),
             Err(error) => {
                 let (since, error) = (failure.since, audit::told(&error));
                 tracing::info!(since, error, "the log cannot be opened anew yet");
             }
         }
         self.next = Some(Instant::now() + self.every);
+    }
+
+    /// The end is proven here and not on the ledger's thread: reading takes as long as the disk takes, and requests wait
+    /// for that thread. Returns when the log goes on, or did not: it must not be opened anew meanwhile.
+    fn prove_and_heal(&self) {
+        let Some(end) = self.ask(|writer| writer.end()) else { return };
+        match end.is_proven(&self.shared) {
+            Ok(true) => drop(self.ask(Writer::heal)),
+            Ok(false) => self.shared.fail_for_good(journal::Error::NotAsWritten),
+            Err(error) => {
+                tracing::warn!(error = audit::told(&error), "the log was opened anew and cannot be read yet");
+            }
+        }
+    }
+
+    /// Has something done on the ledger's thread, and waits for it. None: the service is stopping.
+    fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Writer) -> T + Send + 'static) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        let work = move |writer: &mut Writer| drop(done.send(work(writer)));
+        self.ledger.upgrade()?.blocking_send(Message::Command(Box::new(work))).ok()?;
+        answer.blocking_recv().ok()
     }
 }

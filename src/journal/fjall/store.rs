@@ -30,6 +30,10 @@ use crate::{
 
 /// What is in memory is written out within this time, or the disk does not take it.
 const WRITING_OUT: Duration = Duration::from_secs(120);
+/// After it was written out, merging may go on for so long before appends begin again.
+const MERGING: Duration = Duration::from_secs(20);
+/// Between two merges there is a moment without any: so many looks in a row see none when all are done.
+const QUIET_LOOKS: u32 = 5;
 
 /// See the module.
 pub(super) struct Store {
@@ -254,6 +258,18 @@ impl Store {
             pause(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Waits until the database merges no files any more, but not for ever: each merge ends with three syncs in which
+    /// nobody appends. Blocks.
+    pub(super) fn wait_until_quiet(&self) {
+        let until = Instant::now() + MERGING;
+        let mut seen_quiet = 0;
+        while seen_quiet < QUIET_LOOKS && Instant::now() < until {
+            pause(Duration::from_millis(10));
+            let busy = self.db.outstanding_flushes() > 0 || self.db.active_compactions() > 0;
+            seen_quiet = if busy { 0 } else { seen_quiet + 1 };
+        }
     }
 }
 
