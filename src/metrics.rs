@@ -10,39 +10,55 @@ mod process;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use crate::{caller::Recognized, network::Sender, pool::Pool};
+use crate::{
+    auth::Penalty,
+    caller::Recognized,
+    network::{Sender, client_address},
+    pool::Pool,
+};
 
 /// See the module.
 pub struct Metrics(pub Arc<Pool>);
 
 impl Metrics {
-    /// Whether a request is of somebody who may know how the pool is.
-    #[must_use]
-    pub fn lets_in(&self, request: &Request) -> bool {
+    /// Who asks. The answer to a wrong token is held up ([`crate::auth::Guesses`]), to a right one never.
+    pub async fn reader(&self, request: &Request) -> Reader {
         let settings = self.0.settings.now();
         let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        let sender =
-            Sender { peer, version: request.version(), uri: request.uri(), headers: request.headers() };
-        let bearer = bearer(request.headers());
-        sender.is_local(&settings.trusted_proxies)
-            || bearer.is_some_and(|token| {
-                is_token(token, settings.metrics_token.as_ref()) || self.0.session(token).is_some()
-            })
+        let headers = request.headers();
+        let sender = Sender { peer, version: request.version(), uri: request.uri(), headers };
+        if sender.is_local(&settings.trusted_proxies) {
+            return Reader::Known;
+        }
+        let Some(token) = bearer(headers) else { return Reader::Stranger };
+        if is_token(token, settings.metrics_token.as_ref()) || self.0.session(token).is_some() {
+            return Reader::Known;
+        }
+        let address = peer.map(|peer| client_address(peer, headers, &settings.trusted_proxies));
+        match self.0.guesses.wrong(address, self.0.clock.now()) {
+            Penalty::None => Reader::Stranger,
+            Penalty::Wait(wait, _place) => {
+                tokio::time::sleep(wait).await;
+                Reader::Stranger
+            }
+            Penalty::TooMany => Reader::Guesser,
+        }
     }
 
     /// Everything, or a refusal.
-    #[must_use]
-    pub fn serve(&self, request: &Request) -> Response {
-        if !self.lets_in(request) {
-            return plain(StatusCode::UNAUTHORIZED).header(header::WWW_AUTHENTICATE, "Bearer").body(
+    pub async fn serve(&self, request: &Request) -> Response {
+        let reader = self.reader(request).await;
+        if reader != Reader::Known {
+            let refusal = plain(StatusCode::UNAUTHORIZED).header(header::WWW_AUTHENTICATE, "Bearer").body(
                 "Metrics are for programs on this machine that ask it by its own name, and for whoever sends \
                  METRICS_TOKEN or an administrator's token as a bearer token.\n",
             );
+            return reader.told(refusal);
         }
         if let Some(recognized) = request.extensions().get::<Recognized>() {
             recognized.mark();
@@ -56,6 +72,28 @@ impl Metrics {
                 plain(StatusCode::INTERNAL_SERVER_ERROR).body("The metrics cannot be written down.\n")
             }
         }
+    }
+}
+
+/// Who asks how the pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// May know everything.
+    Known,
+    /// May know little.
+    Stranger,
+    /// The same; and has brought so many wrong tokens that another guess wants another connection.
+    Guesser,
+}
+
+impl Reader {
+    /// The answer as this one gets it.
+    #[must_use]
+    pub fn told(self, mut answer: Response) -> Response {
+        if self == Self::Guesser {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }
 
@@ -73,8 +111,6 @@ fn is_token(brought: &str, wanted: Option<&SecretString>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -30,7 +30,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     access::Access,
-    auth::{self, Admins, Attempts, Gatekeeper, Signer},
+    auth::{self, Admins, Attempts, Gatekeeper, Guesses, Signer},
     body_memory::BodyMemory,
     config::{Config, Database},
     feed::Feed,
@@ -140,6 +140,8 @@ pub struct Pool {
     pub vault: Arc<Vault>,
     /// Lets apps in.
     pub gatekeeper: Arc<Gatekeeper>,
+    /// Makes guessing slow, of access keys and of METRICS_TOKEN.
+    pub guesses: Arc<Guesses>,
     /// Holds apps to their limits.
     pub access: Arc<Access>,
     /// Lets administrators in.
@@ -284,6 +286,7 @@ impl Pool {
             scheduler,
             vault,
             gatekeeper,
+            guesses: Arc::default(),
             access,
             admins,
             attempts,

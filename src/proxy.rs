@@ -84,7 +84,7 @@ pub struct Proxy {
     /// Requests of nobody who is known.
     strangers: Strangers,
     /// Wrong access keys.
-    guesses: Guesses,
+    guesses: Arc<Guesses>,
     /// Told whenever an attempt came to something, for those that wait.
     progress: Arc<Notify>,
     queue: Queue,
@@ -139,6 +139,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// Lets in.
     pub gatekeeper: Arc<Gatekeeper>,
+    /// Makes guessing slow.
+    pub guesses: Arc<Guesses>,
     /// Holds clients to their limits.
     pub access: Arc<Access>,
     /// Calls.
@@ -164,6 +166,7 @@ impl Proxy {
             scheduler,
             vault,
             gatekeeper,
+            guesses,
             access,
             gemini,
             clock,
@@ -187,7 +190,7 @@ impl Proxy {
             memory,
             handles: Handles::default(),
             strangers: Strangers::default(),
-            guesses: Guesses::default(),
+            guesses,
             progress,
             queue,
             allowance: Mutex::new(Allowance::new(Duration::ZERO)),

@@ -33,7 +33,7 @@ use crate::{
     health::Health,
     ledger::{CommitError, clock::Clock, retention},
     lifecycle::Lifecycle,
-    metrics::Metrics,
+    metrics::{Metrics, Reader},
     pool::{self, ADDRESS_FILE, Opening, Pool},
     proxy::{Parts, Proxy},
     request_log,
@@ -170,6 +170,7 @@ impl Service {
             scheduler: Arc::clone(&pool.scheduler),
             vault: Arc::clone(&pool.vault),
             gatekeeper: Arc::clone(&pool.gatekeeper),
+            guesses: Arc::clone(&pool.guesses),
             access: Arc::clone(&pool.access),
             gemini: pool.gemini.clone(),
             clock: pool.clock.clone(),
@@ -336,21 +337,24 @@ fn app(
             "/readyz",
             make(move |request| {
                 let (ready, who) = (Arc::clone(&ready), Metrics(Arc::clone(&asked)));
-                async move { ready.ready(!who.lets_in(&request)) }
+                async move {
+                    let reader = who.reader(&request).await;
+                    reader.told(ready.ready(reader != Reader::Known))
+                }
             }),
         )
         .at(
             "/metrics",
             make(move |request| {
                 let metrics = Metrics(Arc::clone(&measured));
-                async move { metrics.serve(&request) }
+                async move { metrics.serve(&request).await }
             }),
         )
-        .nest("/api", admin::endpoint(pool, requests.clone()))
+        .nest("/api", admin::endpoint(pool, requests))
         .map_to_response();
     let own = Arc::new(own);
     make(move |request: Request| {
-        let (own, proxy, token) = (Arc::clone(&own), Arc::clone(&proxy), requests.token());
+        let (own, proxy) = (Arc::clone(&own), Arc::clone(&proxy));
         async move {
             if let Some(page) = dashboard::serve(&request) {
                 return page;
@@ -359,8 +363,7 @@ fn app(
             let ours =
                 matches!(path, "/healthz" | "/readyz" | "/metrics" | "/api") || path.starts_with("/api/");
             let of_api = path.starts_with("/api");
-            // The proxy's requests and administrators' hold tokens of their own, once it is known whose they are.
-            let _token = (ours && !of_api).then_some(token);
+            // The proxy's requests and administrators' hold up a stop, once it is known whose they are; nothing else does.
             let answered = if ours {
                 std::panic::AssertUnwindSafe(own.get_response(request)).catch_unwind().await
             } else {

@@ -1,6 +1,6 @@
-//! Guessed access keys: what a wrong one costs whoever sends it.
+//! Guessed access keys, and guesses at METRICS_TOKEN: what a wrong one costs whoever sends it.
 //!
-//! Pure but for its lock: time is an argument. A key is always looked up first, so a right one is never held up,
+//! Pure but for its lock: time is an argument. A key or token is always looked up first, so a right one is never held up,
 //! whatever else comes from its address. The refusal of a wrong one is: after some wrong ones from one address, and
 //! later from one network, each takes twice as long as the one before, up to [`LONGEST`]. Held refusals are bounded, in
 //! all and for each address; one more is refused at once, and loses its connection. Its invariant: an address gets no

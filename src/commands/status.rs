@@ -154,9 +154,12 @@ fn server(server: &Value) -> Vec<String> {
     }
     let gap = &log["last_gap"];
     if !gap.is_null() {
+        let gaps = match number(log, "gaps") {
+            0 | 1 => "a gap".to_owned(),
+            count => format!("{count} gaps, the last"),
+        };
         lines.push(format!(
-            "The log has {} gaps, the last from {} to {}: {} events are not recorded (event {}).",
-            number(log, "gaps"),
+            "The log has {gaps} from {} to {}: {} events are not recorded (event {}).",
             text(gap, "from"),
             text(gap, "to"),
             number(gap, "unrecorded"),
@@ -311,6 +314,8 @@ Last changes
             "The log has 2 gaps, the last from {since} to {until}: 7 events are not recorded (event 12)."
         );
         assert!(said.contains(&wanted), "{said}");
+        let once = json!({"server": {"version": "1.2.3", "log": {"gaps": 1, "last_gap": gap}}});
+        assert!(told(&once).contains(&wanted.replace("2 gaps, the last", "a gap")), "{}", told(&once));
         assert!(
             said.contains("not serving") && said.contains("THE LOG FAILED: the disk is full. 3 events"),
             "{said}"

@@ -322,30 +322,43 @@ impl Places {
         })
     }
 
+    /// The first in an order goes; those without a place in it stay. False: there is none.
+    fn first_goes<K: Ord>(
+        &self,
+        table: &mut Table,
+        order: impl Fn(&Slot, &Taken, Stamp) -> Option<K>,
+    ) -> bool {
+        loop {
+            let ordered = self.candidates(table).filter_map(|(slot, taken, stamp)| {
+                order(self.slot(slot), taken, stamp).map(|place| (place, slot, stamp))
+            });
+            let first = ordered.min_by(|(one, ..), (other, ..)| one.cmp(other));
+            let Some((slot, stamp)) = first.map(|(_, slot, stamp)| (slot, stamp)) else { return false };
+            if self.close(table, slot, stamp) {
+                table.closed_for_room += 1;
+                return true;
+            }
+            // Its request has just begun: then it is the next one's turn.
+        }
+    }
+
     /// The oldest idle one goes, of the least standing and of the group that holds most, `newcomer`'s with the newcomer.
     /// Nobody above `most` does.
     fn give_up(&self, table: &mut Table, newcomer: Option<IpAddr>, most: Standing) -> bool {
         let now = self.now();
-        let candidates = self.candidates(table).filter(|(_, taken, _)| Self::standing(taken, now) <= most);
-        let victim = candidates.min_by_key(|(_, taken, stamp)| {
+        self.first_goes(table, |_, taken, stamp| {
             let count = taken.group.open() + usize::from(newcomer == Some(taken.address));
-            (Self::standing(taken, now), Reverse(count), stamp.since())
-        });
-        let victim = victim.map(|(slot, _, stamp)| (slot, stamp));
-        let gave = victim.is_some_and(|(slot, stamp)| self.close(table, slot, stamp));
-        table.closed_for_room += u64::from(gave);
-        gave
+            let standing = Self::standing(taken, now);
+            (standing <= most).then_some((standing, Reverse(count), stamp.since()))
+        })
     }
 
     /// The oldest idle one of this group goes.
     fn give_up_own(&self, table: &mut Table, address: IpAddr) -> bool {
-        let own = self.candidates(table).filter(|(_, taken, _)| taken.address == address);
         let now = self.now();
-        let victim = own.min_by_key(|(_, taken, stamp)| (Self::standing(taken, now), stamp.since()));
-        let victim = victim.map(|(slot, _, stamp)| (slot, stamp));
-        let gave = victim.is_some_and(|(slot, stamp)| self.close(table, slot, stamp));
-        table.closed_for_room += u64::from(gave);
-        gave
+        self.first_goes(table, |_, taken, stamp| {
+            (taken.address == address).then_some((Self::standing(taken, now), stamp.since()))
+        })
     }
 
     /// Somebody goes, because descriptors have run out all the same.
@@ -395,14 +408,10 @@ impl Places {
     /// The oldest heads go until the rest fits.
     fn shed(&self) {
         let mut table = self.table.lock();
-        while self.held.load(Ordering::Acquire) > HEADS_BYTES {
-            let holds = |slot: usize| self.slot(slot).held.load(Ordering::Relaxed) > 0;
-            let holders = self.candidates(&table).filter(|(slot, ..)| holds(*slot));
-            let oldest = holders.min_by_key(|(_, _, stamp)| stamp.since());
-            let Some((slot, stamp)) = oldest.map(|(slot, _, stamp)| (slot, stamp)) else { return };
-            let closed = self.close(&mut table, slot, stamp);
-            table.closed_for_room += u64::from(closed);
-        }
+        let holds = |slot: &Slot| slot.held.load(Ordering::Relaxed) > 0;
+        while self.held.load(Ordering::Acquire) > HEADS_BYTES
+            && self.first_goes(&mut table, |slot, _, stamp| holds(slot).then_some(stamp.since()))
+        {}
     }
 }
 

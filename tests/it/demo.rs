@@ -27,7 +27,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_answers_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gemini-pool"));
+    let mut command = Command::new(crate::support::program());
     command.args(["demo", "--port", "0"]).env_clear().env("TMPDIR", temporary.path());
     let child = command.current_dir(temporary.path()).stdin(Stdio::null()).stdout(Stdio::null());
     let mut demo = Demo(child.stderr(Stdio::piped()).spawn().unwrap());

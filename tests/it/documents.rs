@@ -267,8 +267,7 @@ fn every_command_that_the_readmes_show_is_known() {
         let mut shown = 0;
         for line in text.lines().filter_map(|line| line.strip_prefix("gemini-pool ")) {
             let words = line.split(" < ").next().unwrap_or_default().split_whitespace();
-            let asked =
-                Command::new(env!("CARGO_BIN_EXE_gemini-pool")).args(words).arg("--help").output().unwrap();
+            let asked = Command::new(crate::support::program()).args(words).arg("--help").output().unwrap();
             assert!(
                 asked.status.success(),
                 "{name}: gemini-pool {line}: {}",

@@ -155,7 +155,7 @@ async fn the_command_follows_the_feed() {
     let shown: Value = serde_json::from_slice(&log.stdout).unwrap();
     assert_eq!(shown["seq"], 1);
     let data = server.setup.data();
-    let mut tail = std::process::Command::new(env!("CARGO_BIN_EXE_gemini-pool"))
+    let mut tail = std::process::Command::new(crate::support::program())
         .args(["--data-dir", data.to_str().unwrap()])
         .args(["events", "tail", "--json", "--after", "0", "--type", "KeyAdded"])
         .env_clear()

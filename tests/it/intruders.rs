@@ -301,6 +301,41 @@ async fn guessed_access_keys_cost_time_and_right_ones_none() {
     assert_eq!((held.count(), sent_away.count()), (64, 6));
 }
 
+/// The same with METRICS_TOKEN, at whichever door: what waits there holds up no stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_the_metrics_token_cost_time_and_the_right_one_none() {
+    const TOKEN: &str = "a token for scrapers in tests";
+    let (_google, setup) = stage().await;
+    let server = setup.with("TRUSTED_PROXIES", "127.0.0.1").with("METRICS_TOKEN", TOKEN).start();
+    let client = http();
+    let guess = async |path: &str, token: &str| {
+        let began = Instant::now();
+        let request = client.get(format!("{}{path}", server.origin)).bearer_auth(token);
+        let answer = request.header("x-forwarded-for", "192.0.2.66").send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap(), began.elapsed())
+    };
+    for number in 0..13 {
+        let token = format!("a guess at the token {number}");
+        assert_eq!(guess("/metrics", &token).await.0, 401);
+        let (status, body, _) = guess("/readyz", &token).await;
+        assert_eq!((status, body.trim()), (200, r#"{"status":"ready"}"#));
+    }
+    let (status, _, held) = guess("/metrics", "one more guess at the token").await;
+    assert!(status == 401 && held >= Duration::from_secs(3), "{status} after {held:?}");
+    let (status, body, took) = guess("/readyz", TOKEN).await;
+    assert!(status == 200 && body.contains("events") && took < Duration::from_secs(3), "{took:?}: {body}");
+    let url = format!("{}/readyz", server.origin);
+    let waits = tokio::spawn(async move {
+        let request = http().get(url).bearer_auth("the last guess at the token");
+        let _ = request.header("x-forwarded-for", "192.0.2.66").send().await;
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let began = Instant::now();
+    server.stop();
+    assert!(began.elapsed() < Duration::from_secs(3), "a guess held up the stop: {:?}", began.elapsed());
+    waits.abort();
+}
+
 /// The original's published `.env`, and keys that are none: refused at the start, all at once and by name.
 #[tokio::test]
 async fn placeholders_and_weak_keys_are_refused_by_name() {

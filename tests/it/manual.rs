@@ -108,7 +108,7 @@ fn both_languages_have_the_same_parts() {
 fn is_known(line: &str) -> bool {
     let words = line.split([' ']).take_while(|word| !matches!(*word, "<" | ">" | "|" | "&&"));
     let words = words.filter(|word| !word.is_empty());
-    let asked = Command::new(env!("CARGO_BIN_EXE_gemini-pool")).args(words).arg("--help").output().unwrap();
+    let asked = Command::new(crate::support::program()).args(words).arg("--help").output().unwrap();
     asked.status.success()
 }
 

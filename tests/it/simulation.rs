@@ -62,11 +62,11 @@ fn the_pool_wastes_little_and_no_seed_breaks_a_law() {
 
 #[test]
 fn the_command_prints_what_it_counted() {
-    let program = env!("CARGO_BIN_EXE_gemini-pool");
+    let program = crate::support::program();
     let folder = tempfile::tempdir().unwrap();
     let plot = folder.path().join("plot.svg");
     let run = |more: &[&str]| {
-        let mut command = std::process::Command::new(program);
+        let mut command = std::process::Command::new(&program);
         let output = command.args(["simulate", "--seed", "2"]).args(more).env_clear().output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()

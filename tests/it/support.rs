@@ -86,7 +86,7 @@ impl Setup {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let program = env!("CARGO_BIN_EXE_gemini-pool");
+        let program = program();
         let mut command = match self.descriptors {
             None => Command::new(program),
             Some(most) => {
@@ -103,7 +103,7 @@ impl Setup {
 
     /// The program at the end of another's arguments, in this folder and with these settings.
     pub(crate) fn wrapped<'a>(&self, wrapper: &'a mut Command) -> &'a mut Command {
-        wrapper.arg(env!("CARGO_BIN_EXE_gemini-pool")).env_clear().env("PATH", "/usr/bin:/bin");
+        wrapper.arg(program()).env_clear().env("PATH", "/usr/bin:/bin");
         wrapper.current_dir(self.folder.path());
         wrapper.envs(self.settings.iter().filter(|(_, value)| !value.is_empty()))
     }
@@ -362,6 +362,13 @@ pub(crate) fn skipped(why: &str) {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
         file.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
     }
+}
+
+/// The program under test: that of this build, or the one that `tests/hostile --release` names.
+#[expect(clippy::disallowed_methods, reason = "tests/hostile says it there")]
+pub(crate) fn program() -> PathBuf {
+    let named = std::env::var_os("GEMINI_POOL_TEST_PROGRAM");
+    named.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_gemini-pool")), PathBuf::from)
 }
 
 /// Whether tests may take minutes: `tests/run --long`.

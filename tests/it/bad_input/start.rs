@@ -63,7 +63,7 @@ fn every_mistake_in_the_settings_is_named_at_once() {
         ("MASTER_KEY_FILE", "no/such/file"),
         ("LOG_BODIES", "true"),
     ];
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gemini-pool"));
+    let mut command = std::process::Command::new(crate::support::program());
     let output = command.arg("serve").env_clear().envs(settings).current_dir(folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     snapshot("bad_settings", &String::from_utf8(output.stderr).unwrap());
