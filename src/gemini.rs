@@ -39,7 +39,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -53,34 +53,33 @@ use self::{
 };
 use crate::vault::UpstreamKey;
 
-/// Pieces of a body below this size, in bytes, are copied together.
-const SMALL: usize = 4 << 10;
-/// Size of what is copied together, in bytes.
+/// A body is kept in blocks of this size, in bytes; a power of two.
 const GATHERED: usize = 64 << 10;
 
 /// A request's body: kept so that it can be sent again, or passed on once.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     chunks: Vec<Bytes>,
-    tail: BytesMut,
+    tail: Vec<u8>,
     length: usize,
     passing: Option<Passing>,
 }
 
 impl Payload {
-    /// Adds what came next. Large pieces are kept as they are; small ones are gathered, because each
-    /// would hold on to the buffer that it was read into.
-    pub fn push(&mut self, chunk: Bytes) {
+    /// Adds what came next. It is copied, because each piece would hold on to the buffer that it was read into, which
+    /// is larger: what a body holds is what is counted for it.
+    pub fn push(&mut self, mut chunk: &[u8]) {
         self.length += chunk.len();
-        if chunk.len() >= SMALL {
-            self.gather();
-            self.chunks.push(chunk);
-            return;
+        while !chunk.is_empty() {
+            let (fits, more) = chunk.split_at(chunk.len().min(GATHERED - self.tail.len()));
+            let room = (self.tail.len() + fits.len()).next_power_of_two();
+            self.tail.reserve_exact(room - self.tail.len());
+            self.tail.extend_from_slice(fits);
+            if self.tail.len() == GATHERED {
+                self.gather();
+            }
+            chunk = more;
         }
-        if self.tail.len() + chunk.len() > GATHERED {
-            self.gather();
-        }
-        self.tail.extend_from_slice(&chunk);
     }
 
     /// No more comes.
@@ -90,7 +89,7 @@ impl Payload {
 
     fn gather(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push(std::mem::take(&mut self.tail).freeze());
+            self.chunks.push(std::mem::take(&mut self.tail).into());
         }
     }
 

@@ -30,6 +30,8 @@ use crate::{descriptors::Shares, locks::Mutex};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Google closes idle connections after minutes; we do before.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is read of an answer at once, in bytes, which a client that reads slowly has the pool hold.
+const BUFFER: usize = 64 << 10;
 /// Proxies of keys that have connections kept.
 const PROXIES: usize = 256;
 
@@ -101,6 +103,7 @@ where
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle)
+        .http1_max_buf_size(BUFFER)
         .build(connector)
 }
 

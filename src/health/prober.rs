@@ -11,7 +11,6 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
 use projections::{
@@ -194,7 +193,7 @@ impl Prober {
         let request = Request::of(&due.model);
         let mut payload = Payload::default();
         if let Some(body) = request.body {
-            payload.push(Bytes::from_static(body));
+            payload.push(body);
             payload.finish();
         }
         let mut headers = HeaderMap::new();

@@ -168,7 +168,7 @@ async fn read(
             return Err(Refusal::BodyTooLarge(most));
         }
         held.grow(length).map_err(Refusal::from)?;
-        payload.push(chunk);
+        payload.push(&chunk);
     }
 }
 
