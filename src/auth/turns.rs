@@ -1,13 +1,14 @@
 //! Turns at the one place where passwords are compared.
 //!
-//! Comparing takes a core and 19 MiB on purpose, so one is compared at a time. Owns who is next. This machine, known
+//! Comparing takes a core and 9 MiB on purpose, so one is compared at a time. Owns who is next. This machine, known
 //! addresses and all others have waiting places of their own and come in turn, so whatever waits among the others, an
-//! administrator's login is the next but two. Its invariants: nobody waits while the place is free; and the place is
+//! administrator's login is the next but two; and all others take half of the time at most ([`Rest`]): guessing does not
+//! keep a core busy. Its invariants: nobody waits while the place is free; and the place is
 //! held until the comparing is over, also when whoever asked for it is gone.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use crate::{locks::Mutex, network::Range};
 
@@ -49,6 +50,34 @@ struct Waiter {
 /// The place; the next in turn has it when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place(Option<Arc<Turns>>);
+
+/// The place where others wait before they wait for the place itself. The next one has it when as much time has passed
+/// without another comparison as the one before took.
+#[derive(Debug)]
+pub(super) struct Rest {
+    place: Option<Place>,
+    began: Instant,
+}
+
+impl Rest {
+    /// Of one who begins now to hold up the others.
+    pub(super) fn after(place: Place) -> Self {
+        Self { place: Some(place), began: Instant::now() }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let (place, took) = (self.place.take(), self.began.elapsed());
+        // Without a runtime nobody waits.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(took).await;
+                drop(place);
+            });
+        }
+    }
+}
 
 impl Turns {
     /// Waits for the place; none: too many of that kind, or of that network, wait already.
@@ -108,6 +137,7 @@ mod tests {
     use std::{
         pin::Pin,
         task::{Context, Poll, Waker},
+        time::Duration,
     };
 
     use super::*;
@@ -194,5 +224,17 @@ mod tests {
         drop(leaves);
         assert!(matches!(polled(&mut stays), Poll::Ready(Some(_))));
         assert!(!turns.0.lock().taken, "dropped with its answer");
+    }
+
+    #[tokio::test]
+    async fn others_rest_as_long_as_a_comparison_took() {
+        let others = Arc::<Turns>::default();
+        let rest = Rest::after(others.take(Kind::Other, None).await.unwrap());
+        let took = Duration::from_millis(90);
+        tokio::time::sleep(took).await;
+        let began = Instant::now();
+        drop(rest);
+        others.take(Kind::Other, None).await.unwrap();
+        assert!(began.elapsed() >= took, "{:?}", began.elapsed());
     }
 }
