@@ -54,7 +54,7 @@ use self::{
 use crate::vault::UpstreamKey;
 
 /// A body is kept in blocks of this size, in bytes; a power of two.
-const GATHERED: usize = 64 << 10;
+const GATHERED: usize = 32 << 10;
 
 /// A request's body: kept so that it can be sent again, or passed on once.
 #[derive(Clone, Debug, Default)]

@@ -51,15 +51,17 @@ struct Times {
     full: Duration,
     /// How often the disk is full, with strangers in between.
     rounds: u32,
+    /// What the disk holds, in MiB: all that they have recorded.
+    disk: u32,
 }
 
 fn times() -> Times {
     if crate::support::takes_its_time() {
         let seconds = Duration::from_secs;
-        Times { calm: seconds(60), strangers: seconds(100), full: seconds(20), rounds: 5 }
+        Times { calm: seconds(60), strangers: seconds(100), full: seconds(20), rounds: 5, disk: 512 }
     } else {
         let seconds = Duration::from_secs;
-        Times { calm: seconds(12), strangers: seconds(20), full: seconds(6), rounds: 1 }
+        Times { calm: seconds(12), strangers: seconds(20), full: seconds(6), rounds: 1, disk: 24 }
     }
 }
 
@@ -71,7 +73,7 @@ struct Stage {
     google: SimulatedGoogle,
 }
 
-async fn stage() -> Option<Stage> {
+async fn stage(disk: u32) -> Option<Stage> {
     let spent = |project: &mut gemini_pool::simulated::Project| {
         project.limit("gemini-2.5-pro", Limits::none().per_minute(1));
     };
@@ -91,7 +93,7 @@ async fn stage() -> Option<Stage> {
         .with("QUEUE_TIMEOUT", "5")
         .with_descriptors(DESCRIPTORS);
     let machine = BadMachine::new(setup.folder.path())?;
-    let disk = SmallDisk::on(&setup.data(), 24)?;
+    let disk = SmallDisk::on(&setup.data(), disk)?;
     let server = Arc::new(machine.under(setup).start());
     Some(Stage { server, disk, machine, google })
 }
@@ -146,8 +148,8 @@ fn nothing_is_lost(log: &[Value], watch: &Watch) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_hour_on_a_bad_machine() {
-    let Some(Stage { server, disk, machine, google }) = stage().await else { return };
     let times = times();
+    let Some(Stage { server, disk, machine, google }) = stage(times.disk).await else { return };
     // It has been there for a while: administrators have come from where they come from.
     let known = Good::administrator_comes_from(&server.origin).await;
 
