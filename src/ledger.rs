@@ -27,6 +27,7 @@ mod reseal;
 pub mod retention;
 pub mod rules;
 pub mod salvage;
+mod stall;
 mod sync;
 pub mod tape;
 mod times;
@@ -41,6 +42,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use projections::{
@@ -60,6 +62,7 @@ use self::{
     clock::Clock,
     replay::replay,
     rules::{Decision, Penalty, Refused},
+    stall::Stall,
     sync::Syncer,
     unknown::UnknownEvents,
     vitals::Counters,
@@ -173,6 +176,7 @@ struct Shared {
     /// Whether each day's place in the log is made ahead.
     days_ahead: AtomicBool,
     head: watch::Sender<Seq>,
+    stall: Arc<Stall>,
     counters: Arc<Counters>,
 }
 
@@ -264,6 +268,7 @@ pub struct Ledger {
 /// Room for one fact, so that recording it later neither waits nor fails.
 pub struct Reservation {
     permit: mpsc::OwnedPermit<Message>,
+    stall: Arc<Stall>,
 }
 
 impl Reservation {
@@ -274,15 +279,23 @@ impl Reservation {
 
     /// Records a fact and waits until the state holds it.
     pub async fn record_and_fold(self, fact: Fact) {
-        self.record_both_and_fold(fact, None).await;
+        // An error means that the ledger is gone, and with it whoever would look at the state.
+        let _ = Self::send(self.permit, fact, None).await;
     }
 
-    /// Records a fact, and another right after it, and waits until the state holds them.
-    pub async fn record_both_and_fold(self, first: Fact, then: Option<Fact>) {
+    /// Records a fact, and another right after it, and waits until the state holds them; on a log that stands still for
+    /// longer than `patience` nobody does.
+    pub async fn record_both_within(self, patience: Duration, first: Fact, then: Option<Fact>) {
+        let folded = Self::send(self.permit, first, then);
+        if tokio::time::timeout(self.stall.left(patience), folded).await.is_err() {
+            self.stall.gone_ahead();
+        }
+    }
+
+    fn send(permit: mpsc::OwnedPermit<Message>, first: Fact, then: Option<Fact>) -> oneshot::Receiver<()> {
         let (done, folded) = oneshot::channel();
-        self.permit.send(Message::Facts { first, then, waiting: Some(done) });
-        // An error means that the ledger is gone, and with it whoever would look at the state.
-        let _ = folded.await;
+        permit.send(Message::Facts { first, then, waiting: Some(done) });
+        folded
     }
 }
 
@@ -338,6 +351,7 @@ impl Ledger {
             unrecorded: AtomicU64::new(0),
             days_ahead: AtomicBool::new(false),
             head,
+            stall: Arc::new(Stall::new()),
             counters,
         });
         let (queue, messages) = mpsc::channel(QUEUE);
@@ -382,14 +396,14 @@ impl Ledger {
     /// Makes room for one fact; waits while the queue is full. None: the service is stopping.
     pub async fn reserve(&self) -> Option<Reservation> {
         let permit = self.queue.clone().reserve_owned().await.ok()?;
-        Some(Reservation { permit })
+        Some(Reservation { permit, stall: Arc::clone(&self.shared.stall) })
     }
 
     /// Room for a fact that matters only if it is told at once; none, where there is none right now.
     #[must_use]
     pub fn try_reserve(&self) -> Option<Reservation> {
         let permit = self.queue.clone().try_reserve_owned().ok()?;
-        Some(Reservation { permit })
+        Some(Reservation { permit, stall: Arc::clone(&self.shared.stall) })
     }
 
     /// Carries out a command: decided against the newest state, durable and folded when this returns.
@@ -502,7 +516,8 @@ impl Ledger {
     #[must_use]
     pub fn vitals(&self) -> Vitals {
         let queued = self.queue.max_capacity().saturating_sub(self.queue.capacity());
-        self.shared.counters.told(*self.shared.head.borrow(), queued)
+        let ahead = self.shared.stall.ahead();
+        self.shared.counters.told(*self.shared.head.borrow(), queued, ahead)
     }
 
     /// Waits until everything recorded so far is on the disk and the thread is gone.

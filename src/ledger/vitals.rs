@@ -52,7 +52,7 @@ impl Counters {
         self.synced.load(Ordering::Relaxed)
     }
 
-    pub(super) fn told(&self, head: Seq, queued: usize) -> Vitals {
+    pub(super) fn told(&self, head: Seq, queued: usize, ahead: u64) -> Vitals {
         // One after the other: in one expression both would be held to its end.
         let syncs = self.syncs.lock().clone();
         let checkpoints = self.checkpoints.lock().clone();
@@ -60,6 +60,7 @@ impl Counters {
             head,
             synced: self.synced.load(Ordering::Relaxed),
             queued,
+            ahead,
             syncs,
             checkpoint: self.checkpoint.load(Ordering::Relaxed),
             checkpoints,
@@ -77,6 +78,8 @@ pub struct Vitals {
     pub synced: Seq,
     /// Facts and commands that are not folded yet.
     pub queued: usize,
+    /// Answers that went out ahead of their records since the start, because the log stood still.
+    pub ahead: u64,
     /// How long syncs took, in microseconds.
     pub syncs: Histogram,
     /// The event that the newest checkpoint stands behind; 0: there is none.

@@ -107,7 +107,9 @@ impl Writer {
                 match message {
                     Message::Command(run) => {
                         self.flush(&mut gathered);
+                        self.shared.stall.begin();
                         run(&mut self);
+                        self.shared.stall.end();
                     }
                     Message::Facts { first, then, waiting } => {
                         self.follow(first, &mut gathered);
@@ -179,7 +181,9 @@ impl Writer {
     /// Appends and folds what was gathered, and tells those who wait.
     fn flush(&mut self, gathered: &mut Gathered) {
         // A failure is kept in `shared.failure` and counted; there is nobody to tell it here.
+        self.shared.stall.begin();
         let _ = self.append(std::mem::take(&mut gathered.events), &[]);
+        self.shared.stall.end();
         gathered.waiting.drain(..).for_each(|waiting| {
             let _ = waiting.send(());
         });

@@ -309,13 +309,15 @@ impl Seen {
     }
 
     fn log(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Vitals { head, synced, queued, syncs, .. } = &self.vitals;
+        let Vitals { head, synced, queued, ahead, syncs, .. } = &self.vitals;
         gauge(encoder, "gemini_pool_log_head", "The last event in the log", *head)?;
         let help = "Facts and commands that are not in the log and the state yet";
         gauge(encoder, "gemini_pool_log_queued", help, *queued as u64)?;
         let help = "Events in the log that are not known to be on the disk yet";
         gauge(encoder, "gemini_pool_log_unsynced", help, head.saturating_sub(*synced))?;
         times(encoder, ("gemini_pool_log_sync_seconds", "How long the disk took"), syncs, MICROS, 1e-6)?;
+        let help = "Answers that went out before their records were written, because the log stood still";
+        counter(encoder, "gemini_pool_log_answers_ahead", help, *ahead)?;
         let help = "1: the log takes no writes, until it is opened anew";
         gauge(encoder, "gemini_pool_log_failed", help, u64::from(self.log_failed))?;
         let help = "Events that could not be recorded since the log failed; 0 again when it goes on";

@@ -39,7 +39,7 @@ pub(super) const STOPPING: &str = "STOPPING";
 /// The reason of what was cut off because its client read too slowly.
 const TOO_SLOW: &str = "CLIENT_TOO_SLOW";
 /// A client does not wait longer than this for the record of its request: the log may stand on a disk that stalls.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Longest method kept; the longest of HTTP's own has 7 letters.
 const VERB_KEPT: usize = 16;
 /// Longest path kept.
@@ -157,10 +157,7 @@ impl RequestRecord {
             Some(attempted) => (attempted, Some(answered)),
             None => (answered, None),
         };
-        let recorded = reservation.record_both_and_fold(first, then);
-        if tokio::time::timeout(PATIENCE, recorded).await.is_err() {
-            tracing::warn!("the log is slow: an answer goes out before its record is written");
-        }
+        reservation.record_both_within(PATIENCE, first, then).await;
     }
 
     /// Records nothing, though it was refused.

@@ -1,6 +1,6 @@
 //! What is appended is folded, what is folded is shown, and only then is it acknowledged.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use projections::{
     Class, KeyId,
@@ -27,6 +27,37 @@ fn witnessed() -> (Arc<Staged>, Arc<Witness>, Ledger) {
     let stored: Arc<dyn Journal> = Arc::<Staged>::clone(&journal);
     *witness.watch.lock().unwrap() = Some((ledger.head(), stored));
     (journal, witness, ledger)
+}
+
+/// An append that waits for the disk holds everybody up once: whoever comes later does not wait anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_lose_patience_with_a_log_that_stands_still_together() {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    async fn wait(ledger: &Ledger, number: u128) -> Duration {
+        let reservation = ledger.reserve().await.unwrap();
+        let began = Instant::now();
+        reservation.record_both_within(PATIENCE, answered(number), None).await;
+        began.elapsed()
+    }
+    let (journal, _witness, ledger) = witnessed();
+    assert!(wait(&ledger, 1).await < PATIENCE, "a log that goes on is waited for");
+    assert_eq!((ledger.vitals().ahead, ledger.state().seq), (0, 1));
+
+    journal.door.shut();
+    let (first, visits) = (ledger.clone(), journal.door.visits() + 1);
+    let first = tokio::spawn(async move { wait(&first, 2).await });
+    journal.door.wait_for(visits);
+    tokio::time::sleep(PATIENCE / 2).await;
+    let second = wait(&ledger, 3).await;
+    assert!(second < PATIENCE * 3 / 4, "it waits for what is left of the patience, not for {second:?}");
+    let third = wait(&ledger, 4).await;
+    assert!(third < PATIENCE / 4, "nothing is left of it: {third:?}");
+    assert!(first.await.unwrap() >= PATIENCE * 4 / 5);
+    assert_eq!((ledger.vitals().ahead, ledger.state().seq), (3, 1));
+
+    journal.door.open();
+    assert!(wait(&ledger, 5).await < PATIENCE);
+    assert_eq!((ledger.vitals().ahead, ledger.state().seq), (3, 5), "none is lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

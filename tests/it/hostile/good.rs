@@ -29,6 +29,8 @@ pub(super) struct Watch {
     /// Good answers: the request's id, and when it was there (Unix ms).
     pub(super) answered: Vec<(String, i64)>,
     took: Vec<Duration>,
+    /// When each of them began, since the watch did.
+    begun: Vec<Duration>,
     logins: u32,
     changes: u32,
     scrapes: u32,
@@ -57,6 +59,17 @@ impl Watch {
             self.changes,
             self.scrapes
         )
+    }
+
+    /// In which seconds requests took longer than that, and how many.
+    pub(super) fn slower_than(&self, bound: Duration) -> String {
+        let mut seconds = std::collections::BTreeMap::<u64, u32>::new();
+        for (begun, took) in self.begun.iter().zip(&self.took) {
+            if *took > bound {
+                *seconds.entry(begun.as_secs()).or_default() += 1;
+            }
+        }
+        format!("{seconds:?}")
     }
 
     /// Everybody was served, each time.
@@ -128,6 +141,11 @@ impl Good {
         self.shared.log_may_be_lost.store(lost, Ordering::Relaxed);
     }
 
+    /// For how long they have been at it.
+    pub(super) fn since(&self) -> Duration {
+        self.shared.began.elapsed()
+    }
+
     pub(super) async fn run_for(self, time: Duration) -> Watch {
         tokio::time::sleep(time).await;
         self.end().await
@@ -178,6 +196,7 @@ async fn ask_once(shared: Shared, app: App, number: u32) {
     shared.note(|watch| {
         watch.answered.push((id, now()));
         watch.took.push(took);
+        watch.begun.push(began - shared.began);
     });
 }
 
