@@ -56,6 +56,7 @@ async fn all_lose_patience_with_a_log_that_stands_still_together() {
     assert_eq!((ledger.vitals().ahead, ledger.state().seq), (3, 1));
 
     journal.door.open();
+    ledger.head().wait_for(|head| *head == 4).await.unwrap();
     assert!(wait(&ledger, 5).await < PATIENCE);
     assert_eq!((ledger.vitals().ahead, ledger.state().seq), (3, 5), "none is lost");
 }
