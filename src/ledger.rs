@@ -194,6 +194,13 @@ impl Shared {
         self.unrecorded.fetch_add(more as u64, Ordering::Relaxed);
     }
 
+    /// Something that happened then is not in the log: the gap begins no later.
+    fn missing_since(&self, then: Millis) {
+        if let Some(failure) = self.failure.lock().as_mut() {
+            failure.since = failure.since.min(then);
+        }
+    }
+
     /// Keeps what is unrecorded so far beside the log, in case this process ends before it is recorded.
     fn keep_what_is_missed(&self) {
         let failure = self.failure.lock().clone();

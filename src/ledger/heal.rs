@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use projections::{Class, Event, Recorded, Seq, State, event::LogGap, keys::Keys, resources::Resources};
+use projections::{
+    Class, Event, Millis, Recorded, Seq, State, event::LogGap, keys::Keys, resources::Resources,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Message, Shared, audit, replay::PAGE, writer::Writer};
@@ -41,6 +43,14 @@ pub(super) struct Missed {
     late: Vec<Event>,
     /// How many are not.
     lost: u64,
+}
+
+/// When a request was answered: where the log stood still before it failed, that may be long before.
+fn answered_at(event: &Event) -> Option<Millis> {
+    match event {
+        Event::Answered(answered) => Some(answered.started.saturating_add(answered.duration_ms.into())),
+        _ => None,
+    }
 }
 
 impl Writer {
@@ -72,6 +82,9 @@ impl Writer {
             resources.apply(recorded, keys);
         }
         drop(state);
+        if let Some(oldest) = unrecorded.iter().filter_map(|recorded| answered_at(&recorded.event)).min() {
+            self.shared.missing_since(oldest);
+        }
         self.show(&unrecorded);
     }
 

@@ -26,6 +26,22 @@ fn gap_of(log: &[Recorded]) -> &LogGap {
         .expect("the gap stands in the log")
 }
 
+/// Where the log stood still before it failed, answers of that time are missing too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_begins_with_the_oldest_answer_that_is_missing() {
+    let (journal, time) = (Staged::failing_after(1, usize::MAX), Time::new());
+    let ledger = open_with(&journal, &time, Vec::new()).unwrap();
+    ledger.note(added(1)).await.unwrap();
+    time.set(START + 3_000);
+    ledger.reserve().await.unwrap().record_and_fold(answered(1)).await;
+    failing(&ledger, true).await;
+    journal.heals.store(true, Ordering::SeqCst);
+    failing(&ledger, false).await;
+    let log = log(journal.as_ref());
+    let gap = gap_of(&log);
+    assert_eq!((gap.from, gap.to, gap.unrecorded), (START + 1, START + 3_000, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_takes_writes_again_says_what_it_missed_and_knows_what_matters() {
     let (journal, witness) = (Staged::failing_after(2, usize::MAX), Arc::new(Witness::default()));
