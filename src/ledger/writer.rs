@@ -180,8 +180,8 @@ impl Writer {
 
     /// Appends and folds what was gathered, and tells those who wait.
     fn flush(&mut self, gathered: &mut Gathered) {
-        // A failure is kept in `shared.failure` and counted; there is nobody to tell it here.
         self.shared.stall.begin();
+        // A failure is kept in `shared.failure` and counted; there is nobody to tell it here.
         let _ = self.append(std::mem::take(&mut gathered.events), &[]);
         self.shared.stall.end();
         gathered.waiting.drain(..).for_each(|waiting| {
